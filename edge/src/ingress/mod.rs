@@ -1,0 +1,3 @@
+//! Ingress: one file per channel, verify then normalise.
+
+pub mod channel;

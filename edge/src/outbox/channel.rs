@@ -1,0 +1,52 @@
+//! What every channel's sender gives: one effect, sent with one call, and an honest word on how it went.
+
+use std::time::Duration;
+
+use roost_shared::EffectId;
+
+use crate::{
+    integration::{Integration, Secrets},
+    ports::Ports,
+};
+
+/// What a sender has at hand.
+#[derive(Clone, Copy)]
+pub struct Sending<'a> {
+    /// Outbound HTTP, clock, random bytes.
+    pub ports: &'a Ports,
+    /// The integration to send by.
+    pub integration: &'a Integration,
+    /// Its secrets, opened for this call.
+    pub secrets: &'a Secrets,
+    /// The effect: also the idempotency key, and the marker by which it can be found in the channel.
+    pub effect: EffectId,
+}
+
+/// How sending went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The channel has it.
+    Sent {
+        /// The channel's own id of what was made.
+        external_id: Option<String>,
+    },
+    /// The channel surely does not have it; try again.
+    Retry {
+        /// Not before this, if the channel said so.
+        after: Option<Duration>,
+        /// One sentence.
+        reason: String,
+    },
+    /// The channel surely does not have it and never will.
+    Failed {
+        /// Stable code, e.g. `channel_forbidden`.
+        code: &'static str,
+        /// One sentence: what happened and what to do.
+        reason: String,
+    },
+    /// Nobody knows: the connection was cut, the server broke.
+    Unknown {
+        /// One sentence.
+        reason: String,
+    },
+}

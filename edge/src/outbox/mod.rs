@@ -1,0 +1,3 @@
+//! The outbox: effects and one sender per channel.
+
+pub mod channel;

@@ -1,0 +1,370 @@
+//! The run's state machine: a pure fold of its journal.
+//!
+//! Two readers use it. The edge asks [`Phase::after`] whether an event may follow; the runner folds the whole journal
+//! into a [`RunState`] and asks it what comes [`next`](RunState::next). Whatever the journal, the transcript that the
+//! fold yields is one a provider accepts: every tool call has exactly one result, in the message after it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    MicroUsd,
+    effect::EffectClass,
+    event::{Event, EventBody},
+    transcript::{Answer, Block, Message, Role, StopReason, ToolCall, ToolResult, Usage},
+    work::WorkItem,
+};
+
+/// What a torn tool call is answered with.
+pub const INTERRUPTED: &str = "interrupted: the process that ran this tool ended before it could report; \
+     check what it did before you try again";
+
+const CUT_OFF: &str = "Your answer reached its length limit. Go on exactly where it stopped.";
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Waits for a runner.
+    Queued,
+    /// A runner drives it.
+    Running,
+    /// Sleeps until a moment.
+    Parked,
+    /// Ended well.
+    Completed,
+    /// Ended badly.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+/// An event that can't follow from where the run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a {} run can't take the event {event:?}", from.as_str())]
+pub struct IllegalEvent {
+    /// Where the run stands.
+    pub from: Phase,
+    /// The event's kind.
+    pub event: &'static str,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Parked,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Its name in the database, the API and the pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Parked => "parked",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The phase of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+
+    /// No event can follow.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// The phase after an event.
+    ///
+    /// # Errors
+    /// When the event can't follow; a run's journal never holds such an event.
+    pub fn after(self, event: &EventBody) -> Result<Self, IllegalEvent> {
+        use EventBody as E;
+        let next = match (self, event) {
+            (Self::Queued | Self::Running | Self::Parked, E::Leased { .. }) => Some(Self::Running),
+            (Self::Queued | Self::Running | Self::Parked, E::Cancelled { .. }) => Some(Self::Cancelled),
+            (Self::Running, E::Completed { .. }) => Some(Self::Completed),
+            (Self::Running, E::Failed { .. }) => Some(Self::Failed),
+            (Self::Running, E::Parked { .. }) => Some(Self::Parked),
+            (Self::Running, E::Released { .. }) => Some(Self::Queued),
+            (
+                Self::Running,
+                E::SessionOpened { .. }
+                | E::ModelAnswered(_)
+                | E::ModelFailed { .. }
+                | E::ToolStarted { .. }
+                | E::ToolFinished { .. }
+                | E::Compacted { .. },
+            ) => Some(Self::Running),
+            _ => None,
+        };
+        next.ok_or(IllegalEvent {
+            from: self,
+            event: event.kind(),
+        })
+    }
+}
+
+/// A tool call without a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingCall {
+    /// The call.
+    pub call: ToolCall,
+    /// Set once the call began, perhaps on a runner that is gone.
+    pub started: Option<EffectClass>,
+}
+
+/// What a run needs next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Ask the model.
+    CallModel,
+    /// Run these tools and journal each result.
+    RunTools(Vec<PendingCall>),
+    /// Make room: summarise, journal `compacted`.
+    Compact,
+    /// The model is done; this is what it said last.
+    Complete(String),
+    /// The model declines; this is what it said.
+    Refused(String),
+    /// Nothing: the run is over or asleep.
+    Rest,
+}
+
+/// A run as its journal tells it.
+#[derive(Debug, Clone)]
+pub struct RunState {
+    /// What it is about.
+    pub work_item: WorkItem,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The seq the next event will have.
+    pub next_seq: u64,
+    /// Model answers so far.
+    pub turns: u32,
+    /// Money so far.
+    pub cost: MicroUsd,
+    /// Tokens so far.
+    pub usage: Usage,
+    /// Tokens the model had before it in its last answer, plus what it wrote; 0 before the first and after a compaction.
+    pub window: u64,
+    /// Failed model calls since the last answer.
+    pub model_failures: u32,
+    /// The open exec session per purpose: `(sprite, session)`.
+    pub sessions: BTreeMap<String, (String, String)>,
+    transcript: Vec<Arc<Message>>,
+    open: Vec<(PendingCall, Option<ToolResult>)>,
+    last_stop: Option<(StopReason, String)>,
+}
+
+/// The journal can't be folded: it does not begin with `opened`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a journal begins with an `opened` event, this one does not")]
+pub struct NotAJournal;
+
+impl RunState {
+    /// Folds a journal from its first event on.
+    ///
+    /// # Errors
+    /// When the first event is not `opened`.
+    pub fn fold<'a>(journal: impl IntoIterator<Item = &'a Event>) -> Result<Self, NotAJournal> {
+        let mut events = journal.into_iter();
+        let Some(Event {
+            seq,
+            body: EventBody::Opened { work_item, .. },
+            ..
+        }) = events.next()
+        else {
+            return Err(NotAJournal);
+        };
+        let mut state = Self {
+            work_item: (**work_item).clone(),
+            phase: Phase::Queued,
+            next_seq: seq + 1,
+            turns: 0,
+            cost: MicroUsd::default(),
+            usage: Usage::default(),
+            window: 0,
+            model_failures: 0,
+            sessions: BTreeMap::new(),
+            transcript: Vec::new(),
+            open: Vec::new(),
+            last_stop: None,
+        };
+        for event in events {
+            state.apply(&event.body);
+        }
+        Ok(state)
+    }
+
+    /// Takes one more event. An event that can't follow is counted and otherwise ignored: the edge never stores one.
+    pub fn apply(&mut self, event: &EventBody) {
+        self.next_seq += 1;
+        let Ok(phase) = self.phase.after(event) else {
+            return;
+        };
+        self.phase = phase;
+        self.cost = self.cost + event.cost();
+        self.usage = self.usage + event.usage();
+        match event {
+            EventBody::ModelAnswered(answer) => self.answered(answer),
+            EventBody::ModelFailed { .. } => self.model_failures += 1,
+            EventBody::ToolStarted { call, class } => {
+                if let Some((pending, _)) = self.open.iter_mut().find(|(pending, _)| pending.call.id == *call)
+                {
+                    pending.started = Some(*class);
+                }
+            }
+            EventBody::ToolFinished { result, .. } => {
+                if let Some((_, slot)) = self
+                    .open
+                    .iter_mut()
+                    .find(|(pending, _)| pending.call.id == result.call)
+                {
+                    slot.get_or_insert_with(|| result.clone());
+                }
+                if self.open.iter().all(|(_, result)| result.is_some()) {
+                    self.close_calls();
+                }
+            }
+            EventBody::SessionOpened {
+                purpose,
+                sprite,
+                session,
+            } => {
+                self.sessions
+                    .insert(purpose.clone(), (sprite.clone(), session.clone()));
+            }
+            EventBody::Compacted { summary, .. } => {
+                self.open.clear();
+                self.last_stop = None;
+                self.window = 0;
+                self.transcript = vec![Arc::new(user_text(summary))];
+            }
+            _ => {}
+        }
+    }
+
+    /// What was said after the opening message, in order: begins with the model's first answer, or with a summary in
+    /// the user's role. Consecutive messages may have the same role.
+    pub fn transcript(&self) -> Vec<Arc<Message>> {
+        let mut messages = self.transcript.clone();
+        messages.extend(self.results_message());
+        messages
+    }
+
+    /// What the run needs next.
+    pub fn next(&self) -> Next {
+        if self.phase != Phase::Running {
+            return Next::Rest;
+        }
+        let pending: Vec<PendingCall> = self
+            .open
+            .iter()
+            .filter(|(_, result)| result.is_none())
+            .map(|(call, _)| call.clone())
+            .collect();
+        if !pending.is_empty() {
+            return Next::RunTools(pending);
+        }
+        match &self.last_stop {
+            Some((StopReason::EndTurn | StopReason::StopSequence, text)) => Next::Complete(text.clone()),
+            Some((StopReason::Refusal, text)) => Next::Refused(text.clone()),
+            Some((StopReason::ContextExceeded, _)) => Next::Compact,
+            Some((StopReason::ToolUse | StopReason::PauseTurn | StopReason::MaxTokens, _)) | None => {
+                Next::CallModel
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: &Answer) {
+        self.close_calls();
+        self.turns += 1;
+        self.model_failures = 0;
+        self.window = answer.usage.context() + answer.usage.output;
+        self.open = distinct_calls(answer)
+            .map(|call| {
+                (
+                    PendingCall {
+                        call: call.clone(),
+                        started: None,
+                    },
+                    None,
+                )
+            })
+            .collect();
+        if !answer.blocks.is_empty() {
+            self.transcript.push(Arc::new(Message {
+                role: Role::Assistant,
+                blocks: valid_blocks(answer),
+            }));
+        }
+        let stop = if self.open.is_empty() {
+            answer.stop
+        } else {
+            StopReason::ToolUse
+        };
+        if stop == StopReason::MaxTokens {
+            self.transcript.push(Arc::new(user_text(CUT_OFF)));
+        }
+        self.last_stop = Some((stop, answer.text()));
+    }
+
+    /// Answers whatever is open, torn calls with [`INTERRUPTED`], and moves the results into the transcript.
+    fn close_calls(&mut self) {
+        let message = self.results_message();
+        self.transcript.extend(message);
+        self.open.clear();
+    }
+
+    fn results_message(&self) -> Option<Arc<Message>> {
+        if self.open.is_empty() {
+            return None;
+        }
+        let blocks = self.open.iter().map(|(pending, result)| {
+            Block::ToolResult(result.clone().unwrap_or_else(|| ToolResult {
+                call: pending.call.id.clone(),
+                text: INTERRUPTED.to_owned(),
+                is_error: true,
+            }))
+        });
+        Some(Arc::new(Message {
+            role: Role::User,
+            blocks: blocks.collect(),
+        }))
+    }
+}
+
+fn user_text(text: &str) -> Message {
+    Message {
+        role: Role::User,
+        blocks: vec![Block::Text {
+            text: text.to_owned(),
+        }],
+    }
+}
+
+/// The answer's tool calls; of several with one id only the first, since a provider takes only one result per id.
+fn distinct_calls(answer: &Answer) -> impl Iterator<Item = &ToolCall> {
+    let mut seen = std::collections::BTreeSet::new();
+    answer
+        .tool_calls()
+        .filter(move |call| seen.insert(call.id.as_str()))
+}
+
+fn valid_blocks(answer: &Answer) -> Vec<Block> {
+    let mut seen = std::collections::BTreeSet::new();
+    let keep = |block: &&Block| match block {
+        Block::ToolCall(call) => seen.insert(call.id.clone()),
+        Block::Text { text } => !text.trim().is_empty(),
+        Block::ToolResult(_) => false,
+        _ => true,
+    };
+    answer.blocks.iter().filter(keep).cloned().collect()
+}

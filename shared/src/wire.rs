@@ -1,0 +1,162 @@
+//! The runner's side of the edge API: `/runner/v1/…`, JSON both ways, `Authorization: Bearer <runner token>`.
+//!
+//! | request | answer | for |
+//! |---|---|---|
+//! | `POST /runner/v1/poll` [`PollRequest`] | [`PollResponse`] | renew leases, take new ones, hear signals; waits up to `wait_ms` |
+//! | `POST /runner/v1/runs/{run}/events` [`AppendRequest`] | [`AppendResponse`] | journal; fenced by epoch and expected seq |
+//! | `POST /runner/v1/tick` | [`TickResponse`] | do what is due: effects, expired leases |
+//!
+//! Errors are [`crate::problem::ProblemBody`]. A 409 `stale_lease` means: somebody else drives this run now; drop it.
+//! In the other direction the edge rings a runner's doorbell: `POST <doorbell>` [`Ring`], with a short-lived JWT.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    RunId, SignalId, UnixMillis,
+    agent::AgentSpec,
+    event::{Event, EventBody},
+    work::Actor,
+};
+
+/// A runner's heartbeat and its request for work, in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollRequest {
+    /// The name of this runner process, unique among those that share the token: two processes never use one name.
+    pub runner: String,
+    /// Where the edge may ring; none for a runner that can't be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doorbell: Option<String>,
+    /// How many more runs it can take.
+    pub room: u32,
+    /// The leases it holds, to be renewed.
+    #[serde(default)]
+    pub held: Vec<Held>,
+    /// How long the edge may hold the request when there is nothing to tell, in milliseconds; at most 30,000.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// A lease a runner holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The run.
+    pub run: RunId,
+    /// The lease's epoch.
+    pub epoch: u64,
+}
+
+/// What the edge tells a runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PollResponse {
+    /// Runs that are this runner's from now on.
+    #[serde(default)]
+    pub leases: Vec<Lease>,
+    /// Runs among `held` that are no longer this runner's: drop them, write nothing more.
+    #[serde(default)]
+    pub lost: Vec<RunId>,
+    /// What the held runs are told from outside; repeated until the run journals an answer to it.
+    #[serde(default)]
+    pub signals: Vec<Signal>,
+    /// How long a lease lasts without a poll, in milliseconds; poll at a third of it.
+    pub lease_ms: u64,
+}
+
+/// A runner's right to drive a run, and all it needs to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    /// Written with every event of this lease.
+    pub epoch: u64,
+    /// The agent, in the version the run began with.
+    pub agent: AgentSpec,
+    /// The name of the agent's sprite.
+    pub sprite: String,
+    /// The journal so far, from event 0 to the `leased` event of this lease.
+    pub journal: Vec<Event>,
+    /// What was said between the two in this conversation before this run, oldest first.
+    #[serde(default)]
+    pub history: Vec<Exchange>,
+}
+
+/// An earlier run of the same lane, as the next one remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The earlier run.
+    pub run: RunId,
+    /// Who spoke.
+    pub actor: Actor,
+    /// What they said.
+    pub text: String,
+    /// What the agent replied; none where it failed or said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// When they spoke.
+    pub at: UnixMillis,
+}
+
+/// Something a run is told from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Its id.
+    pub id: SignalId,
+    /// The run it is for.
+    pub run: RunId,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: SignalBody,
+}
+
+/// What a run can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SignalBody {
+    /// Stop: end running commands, write `cancelled`.
+    Cancel {
+        /// Who wants it.
+        by: String,
+    },
+}
+
+/// Events to append to a run's journal.
+///
+/// Sending the same request again after a lost answer is safe: if the journal already holds exactly these events at
+/// this place, the edge answers as it did the first time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppendRequest {
+    /// The lease's epoch.
+    pub epoch: u64,
+    /// The seq the first of the events will have.
+    pub expected_seq: u64,
+    /// The events, in order; at least one, at most 256.
+    pub events: Vec<EventBody>,
+}
+
+/// The events are durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendResponse {
+    /// The seq the next event will have.
+    pub next_seq: u64,
+    /// What the run is told from outside.
+    #[serde(default)]
+    pub signals: Vec<Signal>,
+}
+
+/// What a tick did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TickResponse {
+    /// Effects that reached their channel.
+    pub effects_sent: u32,
+    /// Effects that did not, and are due again later or given up.
+    pub effects_failed: u32,
+    /// When something is next due, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_due: Option<UnixMillis>,
+}
+
+/// The doorbell: a hint that a run waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    /// The run.
+    pub run: RunId,
+}
