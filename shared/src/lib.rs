@@ -16,7 +16,8 @@ pub mod wire;
 pub mod work;
 
 pub use id::{
-    AgentId, DeliveryId, EffectId, IntegrationId, RunId, SignalId, SubscriptionId, TokenId, WorkItemId,
+    AgentId, ConversationId, DeliveryId, EffectId, IntegrationId, RunId, SignalId, SubscriptionId, TokenId,
+    WorkItemId,
 };
 pub use money::MicroUsd;
 pub use time::UnixMillis;
