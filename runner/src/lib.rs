@@ -1,1 +1,3 @@
-//! Roost runner.
+//! The runner: sprites, tools, models and the loop that drives runs with them.
+
+pub mod sprite;
