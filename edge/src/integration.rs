@@ -54,6 +54,9 @@ pub struct TelegramSettings {
     pub api_url: String,
     /// The bot's user name, without `@`.
     pub bot_username: String,
+    /// The user ids of those who count as members; Telegram itself vouches for nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<i64>,
 }
 
 /// Anything that can sign a webhook.

@@ -80,7 +80,7 @@ pub struct Quote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "channel", rename_all = "snake_case")]
 pub enum ReplyTo {
-    /// A comment on a GitHub issue or pull request.
+    /// A comment on a GitHub issue or pull request, or in a thread of a review.
     Github {
         /// `owner/name`.
         repository: String,
@@ -88,6 +88,9 @@ pub enum ReplyTo {
         number: u64,
         /// What was said, to react to.
         subject: GithubSubject,
+        /// The first comment of the review thread it was said in: the reply joins that thread.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<u64>,
         /// The App's installation, when the App delivered the event.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         installation: Option<u64>,
