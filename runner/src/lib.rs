@@ -1,3 +1,4 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
 pub mod sprite;
+pub mod tool;
