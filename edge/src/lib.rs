@@ -2,6 +2,7 @@
 //!
 //! One axum router over five [ports], on three hosts. The compile target chooses the host; the core is the same.
 
+pub mod auth;
 pub mod db;
 pub mod ingress;
 pub mod integration;

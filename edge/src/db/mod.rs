@@ -4,6 +4,10 @@
 //! means durable. There is no other way to the database, so there are no interactive transactions: a decision a batch
 //! depends on is a [guard](Statement::guard) inside it, which turns the whole batch into a no-op when it does not hold.
 
+#[cfg(not(target_family = "wasm"))]
+pub mod embedded;
+pub mod hrana;
+pub mod migrate;
 mod scope;
 mod value;
 

@@ -1,0 +1,112 @@
+//! Migrations: numbered SQL files, embedded, applied in order, each in one batch with the row that says so.
+//!
+//! An edge serves only a database whose schema is exactly the one it was built for; any other answers 503 and says why.
+
+use std::sync::Arc;
+
+use roost_shared::UnixMillis;
+
+use super::{Database, DbError, Mode, Statement};
+
+/// All migrations, oldest first.
+const MIGRATIONS: &[(&str, &str)] = &[("0001_init", include_str!("../../../migrations/0001_init.sql"))];
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \
+     applied_at INTEGER NOT NULL)";
+
+/// How a database's schema stands to this edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// It is the one this edge was built for.
+    Current,
+    /// It has had `found` of the `wanted` migrations.
+    Older {
+        /// Migrations applied; 0 for an empty database.
+        found: usize,
+        /// Migrations this edge knows.
+        wanted: usize,
+    },
+    /// It has had more migrations than this edge knows.
+    Newer {
+        /// Migrations applied.
+        found: usize,
+        /// Migrations this edge knows.
+        wanted: usize,
+    },
+}
+
+/// Looks at the schema.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn inspect(database: &Arc<dyn Database>) -> Result<Schema, DbError> {
+    let exists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'";
+    let wanted = MIGRATIONS.len();
+    if count(database, exists).await? == 0 {
+        return Ok(Schema::Older { found: 0, wanted });
+    }
+    let found = count(database, "SELECT count(*) FROM migrations").await?;
+    Ok(match found.cmp(&wanted) {
+        std::cmp::Ordering::Equal => Schema::Current,
+        std::cmp::Ordering::Less => Schema::Older { found, wanted },
+        std::cmp::Ordering::Greater => Schema::Newer { found, wanted },
+    })
+}
+
+/// Brings the schema up to date and gives the names of the migrations it applied. A newer schema is left alone.
+///
+/// # Errors
+/// When a migration fails; it and those after it are then not applied, those before it are.
+pub async fn migrate(database: &Arc<dyn Database>, now: UnixMillis) -> Result<Vec<&'static str>, DbError> {
+    let Schema::Older { found, .. } = inspect(database).await? else {
+        return Ok(Vec::new());
+    };
+    let mut applied = Vec::new();
+    for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(found) {
+        let version = i64::try_from(index).unwrap_or(i64::MAX);
+        let mut batch = vec![
+            Statement::new(TABLE, Vec::new()),
+            Statement::guard(
+                "already_migrated",
+                "SELECT 1 WHERE (SELECT count(*) FROM migrations) = ?1",
+                vec![version.into()],
+            ),
+        ];
+        batch.extend(statements(sql).map(|statement| Statement::new(statement, Vec::new())));
+        batch.push(Statement::new(
+            "INSERT INTO migrations (version, name, applied_at) VALUES (?1, ?2, ?3)",
+            vec![(version + 1).into(), (*name).into(), now.into()],
+        ));
+        match database.batch(Mode::Write, batch).await {
+            Ok(_) => applied.push(*name),
+            // Somebody else migrates at the same time: their work is as good as ours.
+            Err(DbError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(applied)
+}
+
+async fn count(database: &Arc<dyn Database>, sql: &'static str) -> Result<usize, DbError> {
+    let results = database
+        .batch(Mode::Read, vec![Statement::new(sql, Vec::new())])
+        .await?;
+    let rows = results.first().and_then(|rows| rows.first());
+    let number = rows.map(|row| row.unsigned(0)).transpose()?.unwrap_or(0);
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// The statements of a file: our migrations hold no semicolon inside a statement, and comments begin a line or follow
+/// two blanks.
+fn statements(sql: &'static str) -> impl Iterator<Item = String> {
+    let code: Vec<&str> = sql
+        .lines()
+        .map(|line| line.split("-- ").next().unwrap_or(line))
+        .collect();
+    let pieces: Vec<String> = code
+        .join("\n")
+        .split(';')
+        .map(|piece| piece.trim().to_owned())
+        .collect();
+    pieces.into_iter().filter(|piece| !piece.is_empty())
+}
