@@ -2,9 +2,13 @@
 //!
 //! Two readers use it. The edge asks [`Phase::after`] whether an event may follow; the runner folds the whole journal
 //! into a [`RunState`] and asks it what comes [`next`](RunState::next). Whatever the journal, the transcript that the
-//! fold yields is one a provider accepts: every tool call has exactly one result, in the message after it.
+//! fold yields is one a provider accepts: every tool call has exactly one result, in the message after it, and whenever the
+//! model is to be asked, the last word is not its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     MicroUsd,
@@ -18,7 +22,15 @@ use crate::{
 pub const INTERRUPTED: &str = "interrupted: the process that ran this tool ended before it could report; \
      check what it did before you try again";
 
-const CUT_OFF: &str = "Your answer reached its length limit. Go on exactly where it stopped.";
+const CUT_OFF: &str = "Your answer reached its length limit and ends there; a tool call that was not complete was not run. \
+     Go on where it stopped, in smaller steps.";
+
+/// A provider lets a paused answer go on when it is sent back whole. The transcript keeps no blocks of the provider's own
+/// tools, so it can't be; and an answer at the end of a request would be refused.
+const PAUSED: &str = "Go on.";
+
+const SUMMARY_HEAD: &str =
+    "To make room, all you did so far in this run was replaced by your own summary of it:\n\n";
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,7 +150,7 @@ pub enum Next {
 }
 
 /// A run as its journal tells it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     /// What it is about.
     pub work_item: WorkItem,
@@ -159,6 +171,7 @@ pub struct RunState {
     /// The open exec session per purpose: `(sprite, session)`.
     pub sessions: BTreeMap<String, (String, String)>,
     transcript: Vec<Arc<Message>>,
+    call_ids: BTreeSet<String>,
     open: Vec<(PendingCall, Option<ToolResult>)>,
     last_stop: Option<(StopReason, String)>,
 }
@@ -194,6 +207,7 @@ impl RunState {
             model_failures: 0,
             sessions: BTreeMap::new(),
             transcript: Vec::new(),
+            call_ids: BTreeSet::new(),
             open: Vec::new(),
             last_stop: None,
         };
@@ -245,7 +259,7 @@ impl RunState {
                 self.open.clear();
                 self.last_stop = None;
                 self.window = 0;
-                self.transcript = vec![Arc::new(user_text(summary))];
+                self.transcript = vec![Arc::new(user_text(&format!("{SUMMARY_HEAD}{summary}")))];
             }
             _ => {}
         }
@@ -288,30 +302,22 @@ impl RunState {
         self.turns += 1;
         self.model_failures = 0;
         self.window = answer.usage.context() + answer.usage.output;
-        self.open = distinct_calls(answer)
-            .map(|call| {
-                (
-                    PendingCall {
-                        call: call.clone(),
-                        started: None,
-                    },
-                    None,
-                )
-            })
-            .collect();
-        if !answer.blocks.is_empty() {
-            self.transcript.push(Arc::new(Message {
-                role: Role::Assistant,
-                blocks: valid_blocks(answer),
-            }));
+        let blocks = valid_blocks(answer, &mut self.call_ids);
+        self.open = blocks.iter().filter_map(pending).collect();
+        if !blocks.is_empty() {
+            let role = Role::Assistant;
+            self.transcript.push(Arc::new(Message { role, blocks }));
         }
-        let stop = if self.open.is_empty() {
-            answer.stop
-        } else {
-            StopReason::ToolUse
+        let stop = match answer.stop {
+            _ if !self.open.is_empty() => StopReason::ToolUse,
+            // It waits for results of calls that it never made: whatever it said is all there will be.
+            StopReason::ToolUse => StopReason::EndTurn,
+            stop => stop,
         };
-        if stop == StopReason::MaxTokens {
-            self.transcript.push(Arc::new(user_text(CUT_OFF)));
+        match stop {
+            StopReason::MaxTokens => self.transcript.push(Arc::new(user_text(CUT_OFF))),
+            StopReason::PauseTurn => self.transcript.push(Arc::new(user_text(PAUSED))),
+            _ => {}
         }
         self.last_stop = Some((stop, answer.text()));
     }
@@ -350,21 +356,29 @@ fn user_text(text: &str) -> Message {
     }
 }
 
-/// The answer's tool calls; of several with one id only the first, since a provider takes only one result per id.
-fn distinct_calls(answer: &Answer) -> impl Iterator<Item = &ToolCall> {
-    let mut seen = std::collections::BTreeSet::new();
-    answer
-        .tool_calls()
-        .filter(move |call| seen.insert(call.id.as_str()))
+fn pending(block: &Block) -> Option<(PendingCall, Option<ToolResult>)> {
+    let Block::ToolCall(call) = block else {
+        return None;
+    };
+    let (call, started) = (call.clone(), None);
+    Some((PendingCall { call, started }, None))
 }
 
-fn valid_blocks(answer: &Answer) -> Vec<Block> {
-    let mut seen = std::collections::BTreeSet::new();
+/// The blocks of an answer that a provider takes back. It refuses blank text, thinking at the end of a message, results
+/// in the model's mouth, and a second call with an id that the transcript has seen: a call has one result.
+fn valid_blocks(answer: &Answer, call_ids: &mut BTreeSet<String>) -> Vec<Block> {
     let keep = |block: &&Block| match block {
-        Block::ToolCall(call) => seen.insert(call.id.clone()),
+        Block::ToolCall(call) => call_ids.insert(call.id.clone()),
         Block::Text { text } => !text.trim().is_empty(),
         Block::ToolResult(_) => false,
-        _ => true,
+        Block::Thinking { .. } | Block::RedactedThinking { .. } => true,
     };
-    answer.blocks.iter().filter(keep).cloned().collect()
+    let mut blocks: Vec<Block> = answer.blocks.iter().filter(keep).cloned().collect();
+    while matches!(
+        blocks.last(),
+        Some(Block::Thinking { .. } | Block::RedactedThinking { .. })
+    ) {
+        blocks.pop();
+    }
+    blocks
 }

@@ -90,7 +90,7 @@ pub enum StopReason {
     MaxTokens,
     /// It wrote a stop sequence.
     StopSequence,
-    /// It pauses a long turn; sending the transcript back as it is lets it go on.
+    /// It pauses a long turn and wants to go on.
     PauseTurn,
     /// It (or the provider) declines.
     Refusal,
