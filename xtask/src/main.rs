@@ -1,3 +1,48 @@
-//! Developer commands.
+//! The command line of the developer's tools: `cargo xtask …`.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use xtask::{Failure, Toolbox, setup, verify};
+
+/// What a developer of Roost runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", after_help = "Example: cargo xtask test")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what builds and tests need into the user's cache; quick when all is there.
+    Setup,
+    /// Set up, build everything, run every test.
+    #[command(after_help = "Example: cargo xtask test ingress --no-capture")]
+    Test {
+        /// Passed to `cargo nextest run`: a filter, `--no-capture`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Everything that must pass before a change lands: format, lints, dependencies, tests.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let task = Cli::parse().task;
+    match run(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<(), Failure> {
+    let toolbox = Toolbox::locate()?;
+    match task {
+        Task::Setup => setup::run(&toolbox),
+        Task::Test { arguments } => verify::test(&toolbox, &arguments),
+        Task::Ci => verify::ci(&toolbox),
+    }
+}

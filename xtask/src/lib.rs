@@ -1,0 +1,16 @@
+//! What a developer of Roost runs: set-up, builds of the wasm edges, the architecture check, tests.
+//!
+//! Invariant: nothing here runs in production, and nothing here needs to be installed by hand; whatever a
+//! command needs beyond cargo, a C compiler, python3 and node is in [`items::ITEMS`].
+
+pub mod architecture;
+pub mod failure;
+pub mod install;
+pub mod items;
+pub mod run;
+pub mod setup;
+pub mod toolbox;
+pub mod verify;
+
+pub use failure::Failure;
+pub use toolbox::Toolbox;

@@ -1,0 +1,77 @@
+//! `cargo xtask test` and `cargo xtask ci`: what has to pass, in the order in which it fails cheapest.
+//!
+//! Invariant: the test runner is the last thing that prints, so its summary is the end of the output.
+
+use crate::{Failure, Toolbox, run, setup};
+use std::process::Command;
+
+/// Sets up what is missing, builds the product, and runs every test.
+pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
+    setup::run(toolbox)?;
+    step("build: native binary");
+    run::shown(cargo(toolbox).args(["build", "--package", "roost-runner", "--bin", "roost"]))?;
+    step("test: examples in the documentation");
+    run::shown(cargo(toolbox).args(["test", "--doc", "--workspace", "--quiet"]))?;
+    step("test: all");
+    let mut nextest = Command::new(toolbox.program("cargo-nextest")?);
+    nextest
+        .args(["nextest", "run", "--workspace", "--all-targets"])
+        .args(arguments);
+    run::shown(nextest.current_dir(toolbox.workspace()))
+}
+
+/// Formatting, lints on every host, licences and sources of the dependencies, then all tests.
+pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
+    setup::run(toolbox)?;
+    step("ci: format");
+    run::shown(cargo(toolbox).args(["fmt", "--all", "--check"]))?;
+    step("ci: dependencies");
+    let mut deny = Command::new(toolbox.program("cargo-deny")?);
+    deny.args([
+        "--workspace",
+        "--all-features",
+        "--locked",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    run::shown(deny.current_dir(toolbox.workspace()))?;
+    step("ci: lints");
+    run::shown(cargo(toolbox).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    for target in ["wasm32-unknown-unknown", "wasm32-wasip2"] {
+        step(&format!("ci: lints of the edge for {target}"));
+        let clippy = [
+            "clippy",
+            "--package",
+            "roost-edge",
+            "--locked",
+            "--target",
+            target,
+            "--",
+            "-D",
+            "warnings",
+        ];
+        run::shown(cargo(toolbox).args(clippy))?;
+    }
+    test(toolbox, &[])
+}
+
+/// Prints what comes next.
+pub(crate) fn step(what: &str) {
+    println!("\n== {what}");
+}
+
+pub(crate) fn cargo(toolbox: &Toolbox) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(toolbox.workspace());
+    cargo
+}
