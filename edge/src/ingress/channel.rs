@@ -9,6 +9,11 @@ use roost_shared::{
     work::{Actor, Conversation, Quote, ReplyTo},
 };
 
+use crate::{
+    ingress::{generic, github, telegram},
+    integration::{Secrets, Settings},
+};
+
 /// A webhook request as received.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -99,4 +104,43 @@ pub struct Heard {
     pub labels: Vec<String>,
     /// Said to the bot itself: a private chat, a reply to it, a command to it, a mention of its account.
     pub to_bot: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A header's value if it is there, printable and of bearable length.
+    pub(crate) fn text_header(&self, name: &str) -> Option<&'a str> {
+        let value = self.headers.get(name)?.to_str().ok()?;
+        (!value.is_empty() && value.len() <= 256).then_some(value)
+    }
+}
+
+/// Proves that the request comes from the integration's channel. Nothing of the body is believed before.
+///
+/// # Errors
+/// See [`Rejection`].
+pub fn verify(settings: &Settings, secrets: &Secrets, request: Request<'_>) -> Result<Verified, Rejection> {
+    match (settings, secrets) {
+        (Settings::Github(_), Secrets::Github { webhook_secret, .. }) => {
+            github::verify(webhook_secret, request)
+        }
+        (Settings::Telegram(_), Secrets::Telegram { secret_token, .. }) => {
+            telegram::verify(secret_token, request)
+        }
+        (Settings::Generic(settings), Secrets::Generic { signing }) => {
+            generic::verify(settings, signing, request)
+        }
+        _ => Err(Rejection::Secret("it belongs to another channel")),
+    }
+}
+
+/// Says what a verified request comes to.
+///
+/// # Errors
+/// See [`Rejection`].
+pub fn normalise(settings: &Settings, request: Request<'_>) -> Result<Verdict, Rejection> {
+    match settings {
+        Settings::Github(settings) => github::normalise(settings, request),
+        Settings::Telegram(settings) => telegram::normalise(settings, request),
+        Settings::Generic(settings) => generic::normalise(settings, request),
+    }
 }
