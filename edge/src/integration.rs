@@ -60,7 +60,7 @@ pub struct TelegramSettings {
 }
 
 /// Anything that can sign a webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GenericSettings {
     /// How requests are signed.
     #[serde(default)]

@@ -1,4 +1,5 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
+pub mod fixture;
 pub mod sprite;
 pub mod tool;

@@ -101,6 +101,20 @@ fn a_review_comment_is_answered_in_its_thread() {
 }
 
 #[test]
+fn a_review_is_heard_with_its_verdict() {
+    let review = json!({"action": "submitted", "pull_request": issue(), "sender": person("ada", 1),
+        "review": {"body": "Not yet, @roost", "state": "changes_requested", "user": person("ada", 1),
+                   "author_association": "COLLABORATOR"},
+        "repository": {"full_name": "octo/repo"}});
+    let heard = hear("pull_request_review", &review);
+    assert!(heard.to_bot && heard.actor.trust == Trust::Member);
+    assert_eq!(
+        (heard.context[2].label.as_str(), heard.context[2].text.as_str()),
+        ("review verdict", "changes_requested")
+    );
+}
+
+#[test]
 fn only_those_who_may_label_are_trusted_for_it() {
     let labelled = |sender: Value| {
         json!({"action": "labeled", "issue": issue(), "label": {"name": "roost"}, "sender": sender,
