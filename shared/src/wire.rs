@@ -59,6 +59,9 @@ pub struct PollResponse {
     pub signals: Vec<Signal>,
     /// How long a lease lasts without a poll, in milliseconds; poll at a third of it.
     pub lease_ms: u64,
+    /// The key that the doorbell's rings are signed with, for a runner that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doorbell_key: Option<String>,
 }
 
 /// A runner's right to drive a run, and all it needs to begin.

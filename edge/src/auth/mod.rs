@@ -3,3 +3,11 @@
 pub mod keys;
 pub mod seal;
 pub mod token;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+/// The token of an `Authorization: Bearer …` header.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

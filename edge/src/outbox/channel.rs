@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use roost_shared::EffectId;
+use roost_shared::{EffectId, effect::Effect};
 
 use crate::{
+    edge::PrivateAddresses,
     integration::{Integration, Secrets},
     ports::Ports,
 };
+
+/// What senders keep between calls: short-lived channel credentials. All of it can be lost.
+#[derive(Default)]
+pub struct Senders {}
 
 /// What a sender has at hand.
 #[derive(Clone, Copy)]
@@ -20,6 +25,19 @@ pub struct Sending<'a> {
     pub secrets: &'a Secrets,
     /// The effect: also the idempotency key, and the marker by which it can be found in the channel.
     pub effect: EffectId,
+    /// Short-lived credentials from earlier calls.
+    pub senders: &'a Senders,
+    /// Whether private addresses may be called.
+    pub private_addresses: PrivateAddresses,
+}
+
+/// Sends one effect by its integration's channel.
+pub async fn send(sending: &Sending<'_>, _effect: &Effect) -> Outcome {
+    let reason = format!("no sender for {}", sending.integration.settings.channel());
+    Outcome::Failed {
+        code: "no_sender",
+        reason,
+    }
 }
 
 /// How sending went.

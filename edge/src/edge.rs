@@ -1,0 +1,175 @@
+//! The edge itself: its ports, its keys, and what it keeps in memory between requests, all of which can be lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use http::StatusCode;
+use roost_shared::{TokenId, UnixMillis};
+
+use crate::{
+    admin, api,
+    auth::{keys::MasterKey, seal::Sealer, token::Tokens},
+    bells::Bells,
+    config::Configs,
+    db::{Scope, migrate, migrate::Schema},
+    error::ApiError,
+    ingress,
+    once::AtATime,
+    outbox::Senders,
+    ports::Ports,
+    runs,
+};
+
+/// The default workspace, which `roost migrate` creates.
+pub const DEFAULT_WORKSPACE: &str = "main";
+
+/// How an edge behaves; the same on every host.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How people and providers reach it, without a slash at the end, e.g. `https://roost.example`.
+    pub public_url: String,
+    /// How long a lease lasts without a poll.
+    pub lease: Duration,
+    /// How often a waiting request looks again where no bell can reach it.
+    pub look_again: Duration,
+    /// Whether replies may be sent to private and loopback addresses.
+    pub private_addresses: PrivateAddresses,
+}
+
+/// Whether the edge may call private and loopback addresses on behalf of an integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrivateAddresses {
+    /// Never; the default.
+    Refused,
+    /// For tests, and for services on one's own network.
+    Allowed,
+}
+
+impl Settings {
+    /// The defaults for an edge reached at `public_url`.
+    pub fn new(public_url: impl Into<String>) -> Self {
+        Self {
+            public_url: public_url.into(),
+            lease: Duration::from_secs(30),
+            look_again: Duration::from_millis(500),
+            private_addresses: PrivateAddresses::Refused,
+        }
+    }
+}
+
+/// One edge. Cheap to share; a host makes one per process (or isolate).
+pub struct Edge {
+    /// The host's ports.
+    pub ports: Ports,
+    /// How it behaves.
+    pub settings: Settings,
+    /// Seals and opens secrets.
+    pub sealer: Sealer,
+    /// Issues and checks tokens.
+    pub tokens: Tokens,
+    /// Wakes waiting requests.
+    pub bells: Bells,
+    /// Kept snapshots of workspaces.
+    pub configs: Configs,
+    /// Kept channel credentials.
+    pub senders: Senders,
+    /// At most one sender of effects per workspace at work in this process.
+    pub(crate) sending: AtATime,
+    /// At most one ringer of doorbells per workspace at work in this process.
+    pub(crate) ringing: AtATime,
+    schema_checked: AtomicBool,
+}
+
+impl Edge {
+    /// An edge on these ports.
+    pub fn new(ports: Ports, settings: Settings, master: &MasterKey) -> Arc<Self> {
+        Arc::new(Self {
+            ports,
+            settings,
+            sealer: Sealer::new(master),
+            tokens: Tokens::new(master.clone()),
+            bells: Bells::default(),
+            configs: Configs::default(),
+            senders: Senders::default(),
+            sending: AtATime::default(),
+            ringing: AtATime::default(),
+            schema_checked: AtomicBool::new(false),
+        })
+    }
+
+    /// All it answers to.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .merge(ingress::router())
+            .merge(runs::router())
+            .merge(api::router())
+            .merge(admin::router())
+            .layer(axum::middleware::from_fn_with_state(
+                self.clone(),
+                api::health::schema_gate,
+            ))
+            .merge(api::health::router())
+            .with_state(self.clone())
+    }
+
+    /// The database, seen from inside a workspace. The directory that maps workspaces to databases maps all to one.
+    pub fn scope(&self, workspace: &str) -> Scope {
+        Scope::new(self.ports.database.clone(), workspace.into())
+    }
+
+    /// Now.
+    pub fn now(&self) -> UnixMillis {
+        self.ports.clock.now()
+    }
+
+    /// Ten random bytes, for an id.
+    pub fn entropy(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        self.ports.random.fill(&mut bytes);
+        bytes
+    }
+
+    /// A fresh token id.
+    pub fn token_id(&self) -> TokenId {
+        TokenId::new(self.now(), self.entropy())
+    }
+
+    /// Says no unless the database has exactly the schema this edge was built for.
+    ///
+    /// # Errors
+    /// 503 `schema_older`, `schema_newer` or `database_unavailable`.
+    pub async fn require_schema(&self) -> Result<(), ApiError> {
+        if self.schema_checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let unfit = |code, message| {
+            let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+            Err(ApiError {
+                retry_after: Some(Duration::from_secs(30)),
+                ..error
+            })
+        };
+        match migrate::inspect(&self.ports.database).await? {
+            Schema::Current => {
+                self.schema_checked.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Schema::Older { found, wanted } => unfit(
+                "schema_older",
+                format!(
+                    "the database has {found} of {wanted} migrations; run `roost migrate --database URL`"
+                ),
+            ),
+            Schema::Newer { found, wanted } => unfit(
+                "schema_newer",
+                format!("the database has {found} migrations, this edge knows {wanted}; deploy a newer edge"),
+            ),
+        }
+    }
+}

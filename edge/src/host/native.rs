@@ -1,0 +1,153 @@
+//! The native host: axum on tokio, with an embedded libSQL file or a libSQL server.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
+use roost_shared::UnixMillis;
+
+use crate::{
+    db::{DbError, embedded::EmbeddedDatabase, hrana::HranaDatabase, hrana::InvalidAddress},
+    ports::{Background, Clock, Database, HttpClient, HttpError, Ports, Random},
+};
+
+/// The longest answer read from a channel.
+const ANSWER_LIMIT: usize = 10 << 20;
+
+/// Where a native edge keeps everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// A libSQL file.
+    File(PathBuf),
+    /// A libSQL server.
+    Server {
+        /// `libsql://`, `https://` or `http://`.
+        url: String,
+        /// Where the server wants one.
+        token: Option<String>,
+    },
+}
+
+/// The native host could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The database can't be opened.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The server's address can't be used.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// No HTTP client: the machine's certificates can't be read.
+    #[error("no HTTP client can be made here: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+impl DatabaseAddress {
+    /// A path, or a URL of a libSQL server.
+    pub fn parse(text: &str, token: Option<String>) -> Self {
+        if text.contains("://") && !text.starts_with("file://") {
+            return Self::Server {
+                url: text.to_owned(),
+                token,
+            };
+        }
+        Self::File(PathBuf::from(text.strip_prefix("file://").unwrap_or(text)))
+    }
+}
+
+/// The ports of a native host; call inside a tokio runtime.
+///
+/// # Errors
+/// When the database can't be opened or the address makes no sense. A server that is away is no error here.
+pub fn ports(address: &DatabaseAddress) -> Result<Ports, HostError> {
+    let http: Arc<dyn HttpClient> = Arc::new(NativeHttp::new()?);
+    let database: Arc<dyn Database> = match address {
+        DatabaseAddress::File(path) => Arc::new(EmbeddedDatabase::open(path)?),
+        DatabaseAddress::Server { url, token } => {
+            Arc::new(HranaDatabase::new(http.clone(), url, token.as_deref())?)
+        }
+    };
+    Ok(Ports {
+        database,
+        http,
+        clock: Arc::new(NativeClock),
+        random: Arc::new(NativeRandom),
+        background: Arc::new(NativeBackground),
+    })
+}
+
+struct NativeHttp(reqwest::Client);
+
+impl NativeHttp {
+    fn new() -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self(client))
+    }
+}
+
+impl HttpClient for NativeHttp {
+    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpError>> {
+        Box::pin(async move {
+            let request = reqwest::Request::try_from(request.map(reqwest::Body::from))
+                .map_err(|error| HttpError::NotSent(error.to_string()))?;
+            let response = self.0.execute(request).await.map_err(|error| {
+                if error.is_connect() || error.is_builder() {
+                    HttpError::NotSent(error.to_string())
+                } else {
+                    HttpError::Unknown(error.to_string())
+                }
+            })?;
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = response.headers().clone();
+            let mut body = Vec::new();
+            let mut chunks = response.bytes_stream();
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|error| HttpError::Unknown(error.to_string()))?;
+                if body.len() + chunk.len() > ANSWER_LIMIT {
+                    return Err(HttpError::Unknown(format!(
+                        "the answer is longer than {ANSWER_LIMIT} bytes"
+                    )));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            *answer.body_mut() = body.into();
+            Ok(answer)
+        })
+    }
+}
+
+struct NativeClock;
+
+impl Clock for NativeClock {
+    fn now(&self) -> UnixMillis {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+struct NativeRandom;
+
+impl Random for NativeRandom {
+    fn fill(&self, buffer: &mut [u8]) {
+        rand::fill(buffer);
+    }
+}
+
+struct NativeBackground;
+
+impl Background for NativeBackground {
+    fn spawn(&self, work: BoxFuture<'static, ()>) {
+        tokio::spawn(work);
+    }
+}

@@ -1,0 +1,193 @@
+//! Receiving a webhook: find the integration, read the body within its limit, verify, normalise, write, answer.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use roost_shared::{DeliveryId, RunId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    channel::{self, Request, Verdict},
+    plan::{DUPLICATE, Plan},
+    route::route,
+};
+use crate::{
+    config::{CONFIG_CHANGED, Config, StoredIntegration},
+    db::{DbError, Scope},
+    edge::Edge,
+    error::ApiError,
+    integration::Settings,
+    outbox, runs,
+};
+
+/// How often a delivery is planned anew because the workspace's set-up changed under it.
+const ATTEMPTS: usize = 4;
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Received {
+    /// Stored, and these runs follow from it.
+    Accepted {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Its runs, one per agent.
+        runs: Vec<RunId>,
+    },
+    /// Stored; nothing follows.
+    Ignored {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Why nothing follows.
+        reason: String,
+    },
+    /// The same event was stored before.
+    Duplicate,
+}
+
+/// `POST /hooks/{workspace}/{integration}`.
+pub(super) async fn receive(
+    State(edge): State<Arc<Edge>>,
+    Path((workspace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Received>, ApiError> {
+    let scope = edge.scope(&workspace);
+    let config = find(&edge, &scope, &name).await?;
+    let limit = config
+        .by_name(&name)
+        .map_or(0, |stored| body_limit(&stored.integration.settings));
+    let body = read(body, limit).await?;
+    let received = store(&edge, &scope, &name, config, &headers, &body).await?;
+    if let Received::Accepted { runs, .. } = &received {
+        runs::bell::announce(&edge, &scope, runs);
+        outbox::send_soon(&edge, &scope);
+    }
+    Ok(Json(received))
+}
+
+/// The set-up that has the integration, looked at again before saying no: it may be minutes old.
+async fn find(edge: &Edge, scope: &Scope, name: &str) -> Result<Arc<Config>, ApiError> {
+    let unknown = |error| match error {
+        DbError::Refused { .. } => ApiError::not_found("integration"),
+        other => other.into(),
+    };
+    let kept = edge.configs.get(scope).await.map_err(unknown)?;
+    if usable(&kept, name).is_ok() {
+        return Ok(kept);
+    }
+    let fresh = edge.configs.reload(scope).await.map_err(unknown)?;
+    usable(&fresh, name)?;
+    Ok(fresh)
+}
+
+fn usable<'a>(config: &'a Config, name: &str) -> Result<&'a StoredIntegration, ApiError> {
+    let stored = config
+        .by_name(name)
+        .ok_or_else(|| ApiError::not_found("integration"))?;
+    if stored.integration.enabled {
+        return Ok(stored);
+    }
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "integration_disabled",
+        format!("the integration {name} is disabled; enable it in the admin"),
+    ))
+}
+
+/// GitHub sends up to 25 MB; the others have no business sending more than 1 MiB.
+fn body_limit(settings: &Settings) -> usize {
+    match settings {
+        Settings::Github(_) => 25 << 20,
+        Settings::Telegram(_) | Settings::Generic(_) => 1 << 20,
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
+        Err(error) => Err(ApiError::invalid(format!(
+            "the body did not arrive whole: {error}; send it again"
+        ))),
+    }
+}
+
+async fn store(
+    edge: &Edge,
+    scope: &Scope,
+    name: &str,
+    mut config: Arc<Config>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Received, ApiError> {
+    for _ in 0..ATTEMPTS {
+        let now = edge.now();
+        let stored = usable(&config, name)?;
+        let settings = &stored.integration.settings;
+        let request = Request { headers, body, now };
+        let checked = stored
+            .open(&edge.sealer)
+            .map_err(ApiError::from)
+            .and_then(|secrets| Ok(channel::verify(settings, &secrets, request)?));
+        let verified = match checked {
+            Ok(verified) => verified,
+            // The secret may have been changed by another edge since this one read it.
+            Err(error) => match newer(edge, scope, &config).await? {
+                Some(fresh) => {
+                    config = fresh;
+                    continue;
+                }
+                None => return Err(error),
+            },
+        };
+        let delivery = DeliveryId::new(now, edge.entropy());
+        let plan = Plan {
+            edge,
+            scope,
+            config: &config,
+            integration: &stored.integration,
+            delivery,
+            now,
+        };
+        let (batch, received) = match channel::normalise(settings, request)? {
+            Verdict::Ignored(reason) => {
+                let batch = plan.delivery(&verified, headers, body.clone(), Some(&reason));
+                (batch, Received::Ignored { delivery, reason })
+            }
+            Verdict::Heard(heard) => {
+                let agents = route(&config, &stored.integration, &heard);
+                if agents.is_empty() {
+                    let reason = "no agent listens for this".to_owned();
+                    let batch = plan.delivery(&verified, headers, body.clone(), Some(&reason));
+                    (batch, Received::Ignored { delivery, reason })
+                } else {
+                    let mut batch = plan.delivery(&verified, headers, body.clone(), None);
+                    let (work, runs) = plan.work(*heard, &agents)?;
+                    batch.extend(work);
+                    (batch, Received::Accepted { delivery, runs })
+                }
+            }
+        };
+        match scope.write(batch).await {
+            Ok(_) => return Ok(received),
+            Err(DbError::Refused { code: DUPLICATE }) => return Ok(Received::Duplicate),
+            Err(DbError::Refused { code: CONFIG_CHANGED }) => config = edge.configs.reload(scope).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(DbError::Unavailable("the workspace is being changed too often".into()).into())
+}
+
+/// A newer snapshot than `config`, if there is one.
+async fn newer(edge: &Edge, scope: &Scope, config: &Config) -> Result<Option<Arc<Config>>, DbError> {
+    let fresh = edge.configs.reload(scope).await?;
+    Ok((fresh.version != config.version).then_some(fresh))
+}

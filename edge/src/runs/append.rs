@@ -1,0 +1,234 @@
+//! Appending to a journal: the one way a runner changes anything.
+//!
+//! The events, the run's new phase, its bill and the effects that follow are one batch, fenced by runner, epoch and
+//! expected seq. A reply is queued in the very transaction that completes the run.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use roost_shared::{
+    EffectId, MicroUsd, RunId, UnixMillis,
+    effect::Effect,
+    event::EventBody,
+    run::Phase,
+    wire::{AppendRequest, AppendResponse},
+    work::WorkItem,
+};
+use serde::Deserialize;
+
+use super::{bell, journal, runner::Runner, signal};
+use crate::{
+    bells::Topic,
+    db::{DbError, Scope, Statement, Value},
+    edge::Edge,
+    error::ApiError,
+    outbox::{self, queue::Queued, split},
+};
+
+/// Events in one request.
+const MAX_EVENTS: usize = 256;
+/// The refusal when the lease is no longer the run's, or its journal is elsewhere.
+const STALE: &str = "stale_lease";
+
+/// `POST /runner/v1/runs/{run}/events`.
+pub(super) async fn append(
+    State(edge): State<Arc<Edge>>,
+    runner: Runner,
+    Path(run): Path<RunId>,
+    Json(request): Json<AppendRequest>,
+) -> Result<Json<AppendResponse>, ApiError> {
+    if request.events.is_empty() || request.events.len() > MAX_EVENTS {
+        return Err(ApiError::invalid("an append carries 1 to 256 events"));
+    }
+    let phase = phase_after(&request.events)?;
+    let next_seq = request.expected_seq + u64::try_from(request.events.len()).unwrap_or(u64::MAX);
+    let now = edge.now();
+    let scope = &runner.scope;
+
+    let mut batch = vec![runner.guard(), fence(scope, run, &runner, &request)];
+    let signals_at = batch.len();
+    batch.push(signal::of_runs(
+        scope,
+        Value::Text(serde_json::json!([run]).to_string()),
+    ));
+    for (seq, event) in (request.expected_seq..).zip(&request.events) {
+        batch.push(journal::insert(scope, run, seq, request.epoch, now, event));
+    }
+    batch.push(project(scope, run, phase, &request, next_seq, now));
+    if phase.is_terminal() {
+        batch.push(scope.sql(
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2",
+            [run.into()],
+        ));
+    }
+    let reply = reply(&request.events);
+    if let Some(text) = reply {
+        batch.extend(replies(&edge, scope, run, text, now).await?);
+    }
+
+    let signals = match scope.write(batch).await {
+        Ok(results) => signal::from_rows(results.get(signals_at).map_or(&[], Vec::as_slice))?,
+        Err(DbError::Refused { code: STALE }) => return repeated(scope, run, &request, next_seq).await,
+        Err(error) => return Err(error.into()),
+    };
+    edge.bells.ring(&Topic::Journal(run), usize::MAX);
+    if phase != Phase::Running {
+        // The lane is free, or the run is: whoever waits there may go on.
+        bell::announce(&edge, scope, &[run]);
+    }
+    if reply.is_some() {
+        outbox::send_soon(&edge, scope);
+    }
+    Ok(Json(AppendResponse { next_seq, signals }))
+}
+
+/// The phase the events lead to from `running`.
+fn phase_after(events: &[EventBody]) -> Result<Phase, ApiError> {
+    let illegal = |message: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "illegal_event", message);
+    events.iter().try_fold(Phase::Running, |phase, event| {
+        if matches!(event, EventBody::Leased { .. }) {
+            return Err(illegal("only the edge writes `leased` events".into()));
+        }
+        phase.after(event).map_err(|error| illegal(error.to_string()))
+    })
+}
+
+fn fence(scope: &Scope, run: RunId, runner: &Runner, request: &AppendRequest) -> Statement {
+    scope.guard(
+        STALE,
+        "SELECT 1 FROM runs r JOIN runners n ON n.workspace_id = r.workspace_id AND n.name = r.runner \
+         WHERE r.workspace_id = ?1 AND r.id = ?2 AND r.epoch = ?3 AND r.next_seq = ?4 AND r.phase = 'running' \
+         AND n.token_id = ?5",
+        [run.into(), request.epoch.into(), request.expected_seq.into(), runner.claims.jti.into()],
+    )
+}
+
+/// The run's row, brought up to its journal.
+fn project(
+    scope: &Scope,
+    run: RunId,
+    phase: Phase,
+    request: &AppendRequest,
+    next_seq: u64,
+    now: UnixMillis,
+) -> Statement {
+    let turns = request
+        .events
+        .iter()
+        .filter(|event| matches!(event, EventBody::ModelAnswered(_)))
+        .count();
+    let cost: MicroUsd = request.events.iter().map(EventBody::cost).sum();
+    let tokens: u64 = request
+        .events
+        .iter()
+        .map(EventBody::usage)
+        .map(|usage| usage.context() + usage.output)
+        .sum();
+    let last = request.events.last();
+    let outcome = match last {
+        Some(EventBody::Completed { reply }) => reply.clone(),
+        Some(EventBody::Failed { code, .. }) => Some(code.clone()),
+        _ => None,
+    };
+    let due_at = match last {
+        Some(EventBody::Parked { until, .. }) => Some(*until),
+        Some(EventBody::Released { .. }) => Some(now),
+        _ => None,
+    };
+    scope.sql(
+        "UPDATE runs SET next_seq = ?3, phase = ?4, turns = turns + ?5, cost = cost + ?6, tokens = tokens + ?7, \
+         outcome = ?8, due_at = CASE ?4 WHEN 'running' THEN due_at ELSE ?9 END, \
+         lease_id = CASE ?4 WHEN 'running' THEN lease_id END, updated_at = ?10 WHERE workspace_id = ?1 AND id = ?2",
+        [
+            run.into(),
+            next_seq.into(),
+            phase.as_str().into(),
+            u64::try_from(turns).unwrap_or(u64::MAX).into(),
+            cost.into(),
+            tokens.into(),
+            outcome.into(),
+            due_at.into(),
+            now.into(),
+        ],
+    )
+}
+
+fn reply(events: &[EventBody]) -> Option<&str> {
+    match events.last() {
+        Some(EventBody::Completed { reply: Some(text) }) if !text.trim().is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// The reply as effects, one per message of the channel.
+async fn replies(
+    edge: &Edge,
+    scope: &Scope,
+    run: RunId,
+    text: &str,
+    now: UnixMillis,
+) -> Result<Vec<Statement>, ApiError> {
+    #[derive(Deserialize)]
+    struct Opened {
+        work_item: WorkItem,
+    }
+    // Event 0 never changes, so it may be read before the batch that leans on it.
+    let rows = scope
+        .query(
+            "SELECT body FROM events WHERE workspace_id = ?1 AND run_id = ?2 AND seq = 0",
+            [run.into()],
+        )
+        .await?;
+    let opened: Opened = rows.first().ok_or_else(|| ApiError::not_found("run"))?.json(0)?;
+    let WorkItem {
+        integration,
+        reply_to,
+        ..
+    } = opened.work_item;
+    let mut statements = Vec::new();
+    for (part, text) in (0u16..).zip(split::split(&reply_to, text)) {
+        // The parts are made in the same millisecond and go out in the order of their ids.
+        let mut entropy = edge.entropy();
+        entropy[..2].copy_from_slice(&part.to_be_bytes());
+        let queued = Queued {
+            id: EffectId::new(now, entropy),
+            integration,
+            run: Some(run),
+            stream: format!("run/{run}"),
+            idempotency_key: format!("{run}/reply/{part}"),
+            effect: Effect::Reply {
+                to: reply_to.clone(),
+                text,
+            },
+        };
+        statements.push(queued.insert(scope, now)?);
+    }
+    Ok(statements)
+}
+
+/// Answers an append whose fence did not hold: as the first time, if it is the same append come twice.
+async fn repeated(
+    scope: &Scope,
+    run: RunId,
+    request: &AppendRequest,
+    next_seq: u64,
+) -> Result<Json<AppendResponse>, ApiError> {
+    let stored = journal::page(scope, run, request.expected_seq).await?;
+    let same = stored.len() >= request.events.len()
+        && stored
+            .iter()
+            .zip(&request.events)
+            .all(|(event, sent)| event.epoch == request.epoch && event.body == *sent);
+    if same {
+        Ok(Json(AppendResponse {
+            next_seq,
+            signals: Vec::new(),
+        }))
+    } else {
+        Err(ApiError::stale_lease())
+    }
+}

@@ -1,0 +1,267 @@
+//! The poll: a runner's heartbeat, its request for work and its ear for signals, in one request and one batch.
+//!
+//! Leasing is one `UPDATE … RETURNING`-shaped step inside that batch, so that two runners never take the same run: it
+//! counts the epoch up, and from then on every write under an older epoch is refused. A run whose lease has run out is
+//! leased like a queued one. When there is nothing to tell, the request is held until a bell rings or its time is up.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, extract::State};
+use futures::future::{Either, select};
+use roost_shared::{
+    RunId, TokenId, UnixMillis,
+    event::{Event, EventBody},
+    wire::{Held, Lease, PollRequest, PollResponse},
+};
+
+use super::{journal, runner::Runner, signal};
+use crate::{
+    bells::Topic,
+    db::{DbError, Row, Scope, Statement, Value},
+    edge::Edge,
+    error::ApiError,
+};
+
+/// The longest a poll is held.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Runs leased by one poll at most.
+const MAX_LEASES: u32 = 64;
+/// Leases renewed by one poll at most.
+const MAX_HELD: usize = 4096;
+
+/// `POST /runner/v1/poll`.
+pub(super) async fn poll(
+    State(edge): State<Arc<Edge>>,
+    runner: Runner,
+    Json(request): Json<PollRequest>,
+) -> Result<Json<PollResponse>, ApiError> {
+    if request.runner.is_empty() || request.runner.len() > 128 || request.held.len() > MAX_HELD {
+        return Err(ApiError::invalid(
+            "a runner has a name of 1 to 128 bytes and holds at most 4096 runs",
+        ));
+    }
+    let until = edge.now() + Duration::from_millis(request.wait_ms).min(MAX_WAIT);
+    loop {
+        let workspace: Arc<str> = runner.scope.workspace().into();
+        // Listen before looking, so that what happens in between still rings.
+        let work = edge.bells.listen(Topic::Work(workspace.clone()));
+        let signals = edge.bells.listen(Topic::Signals(workspace));
+        let response = once(&edge, &runner, &request).await?;
+        if !response.leases.is_empty() || !response.lost.is_empty() || !response.signals.is_empty() {
+            return Ok(Json(response));
+        }
+        let bell = async {
+            if request.room > 0 {
+                select(work, signals).await;
+            } else {
+                drop(work);
+                signals.await;
+            }
+        };
+        let mut bell = std::pin::pin!(bell);
+        loop {
+            let now = edge.now();
+            if now >= until {
+                return Ok(Json(response));
+            }
+            let nap = edge
+                .ports
+                .clock
+                .sleep(edge.settings.look_again.min(until.since(now)));
+            match select(bell, nap).await {
+                Either::Left(_) => break,
+                Either::Right(((), still)) => bell = still,
+            }
+            // Other processes ring no bell here, and a lease runs out silently: look, without writing.
+            if waiting(&runner.scope, edge.now(), &request).await? {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether a poll would have something to tell.
+async fn waiting(scope: &Scope, now: UnixMillis, request: &PollRequest) -> Result<bool, DbError> {
+    let leasable = if request.room > 0 {
+        "SELECT 1 FROM runs r WHERE r.workspace_id = ?1 AND r.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM runs o \
+         WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id \
+         AND o.phase IN ('running', 'parked')) LIMIT 1"
+    } else {
+        "SELECT 1 WHERE ?1 IS NULL AND ?2 IS NULL"
+    };
+    let results = scope
+        .read(vec![
+            scope.sql(leasable, [now.into()]),
+            scope.sql(
+                "SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id IN (SELECT value FROM json_each(?2)) LIMIT 1",
+                [ids(request.held.iter().map(|held| held.run))],
+            ),
+        ])
+        .await?;
+    Ok(results.iter().any(|rows| !rows.is_empty()))
+}
+
+async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<PollResponse, ApiError> {
+    let scope = &runner.scope;
+    let now = edge.now();
+    let lease_until = now + edge.settings.lease;
+    let lease = edge.token_id();
+    let mut batch = vec![runner.guard(), greet(runner, request, now)];
+    let fixed = batch.len();
+    batch.push(renew(scope, request, lease_until));
+    batch.push(signal::of_runs(
+        scope,
+        ids(request.held.iter().map(|held| held.run)),
+    ));
+    if request.room > 0 {
+        batch.extend(take(scope, request, lease, now, lease_until));
+    }
+    let mut results = scope.write(batch).await?.into_iter().skip(fixed);
+    let renewed = results.next().unwrap_or_default();
+    let renewed: Vec<RunId> = renewed.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
+    let signals = signal::from_rows(&results.next().unwrap_or_default())?;
+    // Past the two statements of `take` that only write.
+    let mut taken = results.skip(2);
+    let leases = leases(
+        &taken.next().unwrap_or_default(),
+        &taken.next().unwrap_or_default(),
+        &taken.next().unwrap_or_default(),
+    )?;
+    if !leases.is_empty() {
+        for lease in &leases {
+            edge.bells.ring(&Topic::Journal(lease.run), usize::MAX);
+        }
+    }
+    let lost = request
+        .held
+        .iter()
+        .map(|held| held.run)
+        .filter(|run| !renewed.contains(run))
+        .collect();
+    Ok(PollResponse {
+        leases,
+        lost,
+        signals: signals
+            .into_iter()
+            .filter(|signal| renewed.contains(&signal.run))
+            .collect(),
+        lease_ms: u64::try_from(edge.settings.lease.as_millis()).unwrap_or(u64::MAX),
+        doorbell_key: request
+            .doorbell
+            .is_some()
+            .then(|| edge.tokens.doorbell_key(runner.claims.jti)),
+    })
+}
+
+/// Remembers the runner: that it lives, where it can be rung, how much room it has.
+fn greet(runner: &Runner, request: &PollRequest, now: UnixMillis) -> Statement {
+    runner.scope.sql(
+        "INSERT INTO runners (workspace_id, name, token_id, doorbell, room, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (workspace_id, name) DO UPDATE SET token_id = excluded.token_id, doorbell = excluded.doorbell, \
+         room = excluded.room, seen_at = excluded.seen_at",
+        [
+            request.runner.as_str().into(),
+            runner.claims.jti.into(),
+            request.doorbell.clone().into(),
+            request.room.into(),
+            now.into(),
+        ],
+    )
+}
+
+fn renew(scope: &Scope, request: &PollRequest, lease_until: UnixMillis) -> Statement {
+    let held: Vec<(RunId, u64)> = request
+        .held
+        .iter()
+        .map(|Held { run, epoch }| (*run, *epoch))
+        .collect();
+    scope.sql(
+        "UPDATE runs SET due_at = ?2 FROM json_each(?3) AS held WHERE runs.workspace_id = ?1 AND runs.phase = 'running' \
+         AND runs.runner = ?4 AND runs.id = held.value ->> 0 AND runs.epoch = held.value ->> 1 RETURNING runs.id",
+        [
+            lease_until.into(),
+            serde_json::to_string(&held).unwrap_or_default().into(),
+            request.runner.as_str().into(),
+        ],
+    )
+}
+
+/// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
+fn take(
+    scope: &Scope,
+    request: &PollRequest,
+    lease: TokenId,
+    now: UnixMillis,
+    lease_until: UnixMillis,
+) -> Vec<Statement> {
+    let leased = EventBody::Leased {
+        runner: request.runner.clone(),
+    };
+    vec![
+        // Of each lane only its oldest run, and only while no other of the lane is under way.
+        scope.sql(
+            "UPDATE runs SET phase = 'running', epoch = epoch + 1, next_seq = next_seq + 1, runner = ?2, \
+             lease_id = ?3, due_at = ?4, updated_at = ?5 WHERE id IN (SELECT r.id FROM runs r \
+             WHERE r.workspace_id = ?1 AND r.due_at <= ?5 AND NOT EXISTS (SELECT 1 FROM runs o \
+             WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id \
+             AND (o.phase IN ('running', 'parked') OR (o.phase = 'queued' AND o.id < r.id AND r.phase = 'queued'))) \
+             ORDER BY r.due_at LIMIT ?6)",
+            [
+                request.runner.as_str().into(),
+                lease.into(),
+                lease_until.into(),
+                now.into(),
+                request.room.min(MAX_LEASES).into(),
+            ],
+        ),
+        scope.sql(
+            "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT workspace_id, id, next_seq - 1, \
+             epoch, ?3, ?4 FROM runs WHERE workspace_id = ?1 AND lease_id = ?2",
+            [lease.into(), now.into(), serde_json::to_string(&leased).unwrap_or_default().into()],
+        ),
+        scope.sql(
+            "SELECT r.id, r.epoch, v.spec FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
+             AND v.version = r.agent_version WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
+            [lease.into()],
+        ),
+        scope.sql(
+            "SELECT e.run_id, e.seq, e.epoch, e.at, e.body FROM runs r JOIN events e ON e.run_id = r.id \
+             WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY e.run_id, e.seq",
+            [lease.into()],
+        ),
+        journal::history(scope, lease),
+    ]
+}
+
+fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, DbError> {
+    let mut leases = Vec::with_capacity(runs.len());
+    for row in runs {
+        let run: RunId = row.parse(0)?;
+        let agent: roost_shared::agent::AgentSpec = row.json(2)?;
+        let of_run = |rows: &&Row| rows.text(0).is_ok_and(|id| id == run.to_string());
+        let journal: Vec<Event> = events
+            .iter()
+            .filter(of_run)
+            .map(|row| journal::event(row, 1))
+            .collect::<Result<_, _>>()?;
+        let history = history
+            .iter()
+            .filter(of_run)
+            .map(|row| journal::exchange(row, 1))
+            .collect::<Result<_, _>>()?;
+        leases.push(Lease {
+            run,
+            epoch: row.unsigned(1)?,
+            sprite: format!("agent-{}", agent.id.to_string().to_lowercase()),
+            agent,
+            journal,
+            history,
+        });
+    }
+    Ok(leases)
+}
+
+fn ids(runs: impl Iterator<Item = RunId>) -> Value {
+    let runs: Vec<RunId> = runs.collect();
+    Value::Text(serde_json::to_string(&runs).unwrap_or_default())
+}

@@ -1,0 +1,71 @@
+//! The tick: stateless edges have no clock, so a runner (or a cron trigger) asks them to do what is due.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use roost_shared::{UnixMillis, wire::TickResponse};
+
+use super::runner::Runner;
+use crate::{
+    bells::Topic,
+    db::{DbError, Scope},
+    edge::Edge,
+    error::ApiError,
+    outbox,
+};
+
+/// `POST /runner/v1/tick`.
+pub(super) async fn tick(
+    State(edge): State<Arc<Edge>>,
+    runner: Runner,
+) -> Result<Json<TickResponse>, ApiError> {
+    Ok(Json(run(&edge, &runner.scope).await?))
+}
+
+/// Does what is due in one workspace.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn run(edge: &Edge, scope: &Scope) -> Result<TickResponse, DbError> {
+    let sent = outbox::send_due(edge, scope).await?;
+    forget(edge, scope).await?;
+    // A lease that ran out, or a parked run whose time has come, rings for itself.
+    edge.bells.ring(&Topic::Work(scope.workspace().into()), 1);
+    Ok(TickResponse {
+        effects_sent: sent.sent,
+        effects_failed: sent.failed,
+        next_due: next_due(scope).await?,
+    })
+}
+
+/// Drops spent tokens that would no longer be good anyway.
+async fn forget(edge: &Edge, scope: &Scope) -> Result<(), DbError> {
+    let expired = scope
+        .query(
+            "SELECT 1 FROM spent_tokens WHERE workspace_id = ?1 AND expires_at < ?2 LIMIT 1",
+            [edge.now().into()],
+        )
+        .await?;
+    if !expired.is_empty() {
+        let delete = "DELETE FROM spent_tokens WHERE workspace_id = ?1 AND expires_at < ?2";
+        scope.write(vec![scope.sql(delete, [edge.now().into()])]).await?;
+    }
+    Ok(())
+}
+
+async fn next_due(scope: &Scope) -> Result<Option<UnixMillis>, DbError> {
+    let rows = scope
+        .query(
+            "SELECT min(due) FROM (SELECT min(due_at) AS due FROM effects WHERE workspace_id = ?1 \
+             AND due_at IS NOT NULL UNION ALL SELECT min(due_at) FROM runs WHERE workspace_id = ?1 \
+             AND due_at IS NOT NULL)",
+            [],
+        )
+        .await?;
+    Ok(rows
+        .first()
+        .map(|row| row.optional_integer(0))
+        .transpose()?
+        .flatten()
+        .map(UnixMillis))
+}
