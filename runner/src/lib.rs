@@ -1,5 +1,6 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
 pub mod fixture;
+mod random;
 pub mod sprite;
 pub mod tool;

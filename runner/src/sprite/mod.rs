@@ -1,4 +1,4 @@
-//! Sprites: the client of the Sprites API.
+//! Sprites: the client of the Sprites API, and under [`host`] our own server of that same API.
 //!
 //! Invariant: the client knows nothing of the server it talks to but the protocol, so the runner cannot tell
 //! `api.sprites.dev` from the local host.
@@ -27,6 +27,7 @@ mod error;
 mod exec;
 mod files;
 mod frame;
+pub mod host;
 mod signal;
 mod wire;
 

@@ -1,0 +1,13 @@
+//! Unguessable names: session ids, markers, temporary files.
+//!
+//! Invariant: 128 bits from the kernel for each; nothing falls back to something weaker.
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// 32 hexadecimal digits nobody can guess.
+pub(crate) fn hex_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Requests this small are answered whole once the kernel has entropy; before that, or interrupted, ask again.
+    while getrandom(&mut bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {}
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

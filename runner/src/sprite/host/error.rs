@@ -1,0 +1,245 @@
+//! How the host says no: the error JSON of the API in general and of its file endpoints.
+//!
+//! Invariant: every error answer is JSON with a stable code; codes the official client knows are used where they fit.
+
+use std::{io, path::PathBuf};
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use rustix::io::Errno;
+
+use crate::sprite::{
+    FileErrorKind,
+    wire::{ApiErrorBody, FileErrorBody},
+};
+
+/// Why a host could not be opened or served.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Another host owns the data directory.
+    #[error("{path} is in use by another sprite host; stop that one or choose another directory")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The data directory can't be used.
+    #[error("{path} can't be used for sprites: {source}")]
+    Storage {
+        /// What was read or written.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The listening socket failed.
+    #[error("the sprite host can't serve its socket: {source}")]
+    Serve {
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl HostError {
+    /// The stable code of this error, snake_case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "sprite_host_locked",
+            Self::Storage { .. } => "sprite_host_storage",
+            Self::Serve { .. } => "sprite_host_socket",
+        }
+    }
+}
+
+/// An error answer of the API in general.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: ApiErrorBody,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let body = ApiErrorBody {
+            error: code.to_owned(),
+            message: message.into(),
+            ..ApiErrorBody::default()
+        };
+        Self { status, body }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    pub(super) fn gone(message: &str) -> Self {
+        Self::new(StatusCode::GONE, "sprite_gone", message)
+    }
+
+    pub(super) fn no_sprite(name: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "sprite_not_found",
+            format!("sprite {name} does not exist; create it first"),
+        )
+    }
+
+    pub(super) fn no_session(id: &str) -> Self {
+        let message =
+            format!("session {id} does not exist or ended a while ago; list the sessions or start a new one");
+        Self::new(StatusCode::NOT_FOUND, "session_not_found", message)
+    }
+
+    pub(super) fn limit(code: &str, message: impl Into<String>, limit: usize) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, code, message);
+        error.body.limit = Some(limit as u64);
+        error.body.current_count = Some(limit as u64);
+        error.body.retry_after_seconds = Some(1);
+        error
+    }
+
+    pub(super) fn internal(what: &str, source: &io::Error) -> Self {
+        tracing::error!(%source, what, "the sprite host failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("{what}: {source}"),
+        )
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let retry = self.body.retry_after_seconds;
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(seconds) = retry {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// An error answer of a file endpoint.
+#[derive(Debug)]
+pub(super) struct FileError {
+    pub(super) kind: FileErrorKind,
+    pub(super) message: String,
+    pub(super) path: String,
+}
+
+impl FileError {
+    pub(super) fn new(kind: FileErrorKind, path: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            path: path.to_owned(),
+        }
+    }
+
+    pub(super) fn invalid(path: &str, message: impl Into<String>) -> Self {
+        Self::new(FileErrorKind::Invalid, path, message)
+    }
+
+    pub(super) fn outside(path: &str) -> Self {
+        Self::new(
+            FileErrorKind::Denied,
+            path,
+            "the path leads outside the sprite's file system",
+        )
+    }
+
+    pub(super) fn from_errno(path: &str, errno: Errno) -> Self {
+        let (kind, message) = match errno {
+            Errno::NOENT => (FileErrorKind::NotFound, "no such file or directory"),
+            Errno::EXIST => (FileErrorKind::Exists, "something is there already"),
+            Errno::NOTDIR => (
+                FileErrorKind::NotDirectory,
+                "a part of the path is not a directory",
+            ),
+            Errno::ISDIR => (FileErrorKind::IsDirectory, "it is a directory"),
+            Errno::NOTEMPTY => (FileErrorKind::NotEmpty, "the directory is not empty"),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => (FileErrorKind::Denied, "permission denied"),
+            Errno::NAMETOOLONG => (FileErrorKind::Invalid, "the name is too long"),
+            // O_NOFOLLOW met a symlink that was not there a moment ago.
+            Errno::LOOP => (
+                FileErrorKind::Denied,
+                "the path runs through too many symlinks, or changed under our feet",
+            ),
+            Errno::NOSPC | Errno::DQUOT => (FileErrorKind::Io, "the disk is full"),
+            _ => return Self::new(FileErrorKind::Io, path, errno.to_string()),
+        };
+        Self::new(kind, path, message)
+    }
+
+    pub(super) fn from_io(path: &str, error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) => Self::from_errno(path, errno),
+            None => Self::new(FileErrorKind::Io, path, error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for FileError {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            FileErrorKind::NotFound => StatusCode::NOT_FOUND,
+            FileErrorKind::Denied => StatusCode::FORBIDDEN,
+            FileErrorKind::Exists | FileErrorKind::NotEmpty => StatusCode::CONFLICT,
+            FileErrorKind::NotDirectory | FileErrorKind::IsDirectory | FileErrorKind::Invalid => {
+                StatusCode::BAD_REQUEST
+            }
+            FileErrorKind::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let body = FileErrorBody {
+            error: self.message,
+            code: self.kind.as_str().to_owned(),
+            path: self.path,
+        };
+        (status, Json(body)).into_response()
+    }
+}
+
+/// Either kind of error: a file request can fail before it gets to files.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Api(ApiError),
+    File(FileError),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Api(error) => error.into_response(),
+            Self::File(error) => error.into_response(),
+        }
+    }
+}
+
+pub(super) async fn no_such_route() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "no_such_endpoint",
+        "this sprite host has no such endpoint",
+    )
+}
+
+pub(super) async fn no_such_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "the endpoint has no such method",
+    )
+}

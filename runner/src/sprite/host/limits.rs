@@ -1,0 +1,36 @@
+//! The bounds of a host: no request can make it hold more than these allow.
+
+use std::time::Duration;
+
+/// Bounds on everything a client can ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Sprites on this host.
+    pub sprites: usize,
+    /// Commands running at once in one sprite.
+    pub sessions: usize,
+    /// Ended detachable sessions a sprite remembers, so that a client that was away can read the end.
+    pub ended_sessions: usize,
+    /// How long it remembers them.
+    pub ended_for: Duration,
+    /// Output kept per session, in bytes; what a client that attaches later can still read.
+    pub history_bytes: usize,
+    /// One file written through the API, in bytes.
+    pub write_bytes: u64,
+    /// Entries of one directory listing.
+    pub list_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sprites: 1_000,
+            sessions: 128,
+            ended_sessions: 32,
+            ended_for: Duration::from_secs(600),
+            history_bytes: 1 << 20,
+            write_bytes: 1 << 30,
+            list_entries: 50_000,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Our own server of the Sprites API, for one machine.
+//!
+//! Invariant: what the API promises about files and sessions holds here; what it promises about isolation does not yet.
+//! Commands are plain processes of this user in a directory of their own, and the host says so when it starts.
+//!
+//! # Where things are
+//! Under the data directory each sprite has `sprites/NAME/sprite.json` and `sprites/NAME/root`, its file system.
+//!
+//! # Paths
+//! Commands start in the sprite's home, `root/home/sprite`, with `HOME` and `TMPDIR` inside `root`. As there is no mount
+//! namespace, a command sees `root` under its real name, `DATA/sprites/NAME/root`. The file API, and the `dir` of an exec,
+//! therefore take both spellings of an absolute path: the one a command sees (`DATA/sprites/NAME/root/home/sprite/x`) and
+//! the one that is true on every sprite host (`/home/sprite/x`). Relative paths resolve in `workingDir`, and without it in
+//! the home. The file API answers with the spelling that commands see. Nothing resolves to a place outside `root`.
+
+mod auth;
+mod connection;
+mod error;
+mod exec;
+mod files;
+mod kill;
+mod limits;
+mod output;
+mod process;
+mod pump;
+mod request;
+mod resolve;
+mod session;
+mod sessions;
+mod sprites;
+mod store;
+mod tree;
+mod write;
+
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router, middleware,
+    routing::{delete, get, post, put},
+    serve::ListenerExt,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+pub use error::HostError;
+pub use limits::Limits;
+use store::Store;
+
+/// How long requests may take to finish once the host is told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where commands look for programs unless their request replaces the environment.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How a host is set up.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Where sprites live; created if missing. One host at a time owns it.
+    pub data_dir: PathBuf,
+    /// The bearer token every request must carry.
+    pub token: String,
+    /// `PATH` of commands, after `~/.local/bin`.
+    pub path: String,
+    /// Bounds on everything a client can ask for.
+    pub limits: Limits,
+}
+
+impl HostConfig {
+    /// A host in `data_dir` with the usual limits.
+    pub fn new(data_dir: impl Into<PathBuf>, token: impl Into<String>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            token: token.into(),
+            path: DEFAULT_PATH.into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A sprite host: its sprites, and the processes in them. Cheap to clone.
+///
+/// Call [`Host::shutdown`] before the process ends, or let [`serve`] do it; otherwise commands outlive the host until a
+/// host opens the same directory again.
+#[derive(Debug, Clone)]
+pub struct Host {
+    store: Arc<Store>,
+    /// Turns true when the host shuts down, to end the connections of sessions.
+    closing: watch::Sender<bool>,
+}
+
+impl Host {
+    /// Opens the data directory, ends what an earlier host left running there, and says what isolation it gives.
+    pub async fn open(config: HostConfig) -> Result<Self, HostError> {
+        let data_dir = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(config)).await;
+        let store = opened.map_err(|error| HostError::Storage {
+            path: data_dir,
+            source: io::Error::other(error),
+        })??;
+        tracing::warn!(
+            data_dir = %store.dir().display(),
+            "sprites on this host are NOT isolated: their commands run as this user, see its files and network; \
+             run only agents you would give your own shell",
+        );
+        Ok(Self {
+            store: Arc::new(store),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// The API, under `/v1`. Every route asks for the bearer token.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/v1/sprites", get(sprites::list).post(sprites::create))
+            .route("/v1/sprites/{name}", get(sprites::show).delete(sprites::remove))
+            .route("/v1/sprites/{name}/exec", get(exec::start_or_list))
+            .route("/v1/sprites/{name}/exec/{session}", get(exec::attach))
+            .route("/v1/sprites/{name}/exec/{session}/kill", post(kill::kill))
+            .route("/v1/sprites/{name}/fs/read", get(files::read))
+            .route("/v1/sprites/{name}/fs/write", put(write::write))
+            .route("/v1/sprites/{name}/fs/list", get(files::list))
+            .route("/v1/sprites/{name}/fs/delete", delete(files::remove))
+            .route("/v1/sprites/{name}/fs/rename", post(files::rename))
+            .fallback(error::no_such_route)
+            .method_not_allowed_fallback(error::no_such_method)
+            .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))
+            .with_state(self.clone())
+    }
+
+    /// Refuses new commands, ends the running ones with everything they started, and closes their connections.
+    pub async fn shutdown(&self) {
+        self.store.close().await;
+        self.closing.send_replace(true);
+    }
+}
+
+/// Opens a host and serves it until `stop` resolves; then ends all commands and answers what is under way.
+pub async fn serve(
+    listener: TcpListener,
+    config: HostConfig,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), HostError> {
+    let host = Host::open(config).await?;
+    let router = host.router();
+    let stopping = host.clone();
+    // An exec round trip is many small messages; none of them may wait for a full segment.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
+    let (stopped, mut draining) = watch::channel(false);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stop.await;
+        stopping.shutdown().await;
+        stopped.send_replace(true);
+    });
+    let drained = async {
+        // An error means the server ended first, and took the sender with it.
+        let _ = draining.wait_for(|stopped| *stopped).await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended.map_err(|source| HostError::Serve { source }),
+        () = drained => Ok(()),
+    }
+}

@@ -1,0 +1,336 @@
+//! Finding a path inside a sprite without ever leaving it.
+//!
+//! Invariant: every step is taken from an open directory, one name at a time and never through a symlink the kernel follows,
+//! so neither `..` nor a symlink nor one that is swapped in meanwhile leads outside the root. Symlinks are read and
+//! resolved here; an absolute one counts as commands see it, so it must point under the root's real path.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, mkdirat, openat, readlinkat, statat},
+    io::Errno,
+};
+
+use super::error::FileError;
+
+/// How many symlinks one path may run through.
+const MAX_LINKS: usize = 40;
+const MAX_PATH_BYTES: usize = 4096;
+const STEP: OFlags = OFlags::PATH
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::DIRECTORY);
+
+/// The file system of one sprite.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    path: PathBuf,
+}
+
+/// What to do with directories on the way that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parents {
+    MustExist,
+    Create,
+}
+
+/// What to do when the last name is a symlink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLink {
+    /// Go where it points.
+    Follow,
+    /// It is the thing that is meant.
+    Keep,
+}
+
+/// A name in an open directory; the name is no symlink, or is itself meant.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: OwnedFd,
+    /// `.` for a directory reached by `..` or as the root.
+    pub(super) name: OsString,
+    /// The absolute path as commands see it.
+    pub(super) path: PathBuf,
+}
+
+impl Root {
+    /// `path` must be absolute and free of symlinks.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where commands see the root.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Finds `path`; relative ones start in `base`, which is itself a path inside the sprite.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        base: &str,
+        last: LastLink,
+        parents: Parents,
+    ) -> Result<Place, FileError> {
+        if path.is_empty() || path.contains('\0') || path.len() + base.len() > MAX_PATH_BYTES {
+            return Err(FileError::invalid(
+                path,
+                "the path is empty, too long or has a NUL in it",
+            ));
+        }
+        let full = if path.starts_with('/') {
+            PathBuf::from(path)
+        } else {
+            Path::new("/").join(base).join(path)
+        };
+        self.walk(self.inside(&full), last, parents)
+            .map_err(|stop| match stop {
+                Stop::Outside => FileError::outside(path),
+                Stop::Errno(errno) => FileError::from_errno(path, errno),
+            })
+    }
+
+    /// The part of an absolute path below the root, from either spelling.
+    fn inside<'a>(&self, full: &'a Path) -> &'a Path {
+        full.strip_prefix(&self.path)
+            .or_else(|_| full.strip_prefix("/"))
+            .unwrap_or(full)
+    }
+
+    fn walk(&self, relative: &Path, last: LastLink, parents: Parents) -> Result<Place, Stop> {
+        let root = openat(CWD, &self.path, STEP, Mode::empty())?;
+        let mut dirs: Vec<(OwnedFd, OsString)> = Vec::new();
+        let mut todo: VecDeque<OsString> = steps(relative).collect();
+        let mut links = 0;
+        while let Some(name) = todo.pop_front() {
+            if name == ".." {
+                dirs.pop().ok_or(Stop::Outside)?;
+                continue;
+            }
+            let here = dirs.last().map_or(&root, |(dir, _)| dir);
+            let is_last = todo.is_empty();
+            let kind = match statat(here, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(errno.into()),
+            };
+            match kind {
+                Some(FileType::Symlink) if !is_last || last == LastLink::Follow => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::LOOP.into());
+                    }
+                    let target = PathBuf::from(OsString::from_vec(
+                        readlinkat(here, &name, Vec::new())?.into_bytes(),
+                    ));
+                    let target = if target.is_absolute() {
+                        dirs.clear();
+                        target.strip_prefix(&self.path).map_err(|_| Stop::Outside)?
+                    } else {
+                        &target
+                    };
+                    for step in steps(target).collect::<Vec<_>>().into_iter().rev() {
+                        todo.push_front(step);
+                    }
+                }
+                _ if is_last => {
+                    let path = self.spell(&dirs, &name);
+                    let dir = match dirs.pop() {
+                        Some((dir, _)) => dir,
+                        None => root,
+                    };
+                    return Ok(Place { dir, name, path });
+                }
+                Some(_) => {
+                    let next = openat(here, &name, STEP, Mode::empty())?;
+                    dirs.push((next, name));
+                }
+                None if parents == Parents::Create => {
+                    match mkdirat(here, &name, Mode::from_raw_mode(0o755)) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                    let next = openat(here, &name, STEP, Mode::empty())?;
+                    dirs.push((next, name));
+                }
+                None => return Err(Errno::NOENT.into()),
+            }
+        }
+        let path = self.spell(&dirs, OsStr::new(""));
+        let dir = match dirs.pop() {
+            Some((dir, _)) => dir,
+            None => root,
+        };
+        Ok(Place {
+            dir,
+            name: ".".into(),
+            path,
+        })
+    }
+
+    fn spell(&self, dirs: &[(OwnedFd, OsString)], name: &OsStr) -> PathBuf {
+        let mut path = self.path.clone();
+        path.extend(dirs.iter().map(|(_, name)| name));
+        if !name.is_empty() {
+            path.push(name);
+        }
+        path
+    }
+}
+
+impl Place {
+    /// Opens what is there; never through a symlink. `flags` gets `NOFOLLOW` and `CLOEXEC` added.
+    pub(super) fn open(&self, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        openat(
+            self.dir.as_fd(),
+            self.name.as_os_str(),
+            flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            mode,
+        )
+    }
+}
+
+/// The names of a path that take a step: no `.`, no empty ones.
+fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+    })
+}
+
+/// A file name as text; bytes that are not UTF-8 are replaced.
+pub(super) fn text(name: &[u8]) -> String {
+    OsStr::from_bytes(name).to_string_lossy().into_owned()
+}
+
+enum Stop {
+    Outside,
+    Errno(Errno),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sprite::FileErrorKind;
+
+    struct Tree {
+        _dir: tempfile::TempDir,
+        root: Root,
+        outside: PathBuf,
+    }
+
+    /// A root with a file outside it and symlinks of every kind.
+    fn tree() -> Tree {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (root, outside) = (base.join("root"), base.join("secret"));
+        fs::create_dir_all(root.join("home/sprite/sub")).unwrap();
+        fs::write(root.join("home/sprite/file"), "inside").unwrap();
+        fs::write(&outside, "secret").unwrap();
+        symlink("file", root.join("home/sprite/good")).unwrap();
+        symlink(
+            root.join("home/sprite/file"),
+            root.join("home/sprite/good_absolute"),
+        )
+        .unwrap();
+        symlink(&outside, root.join("home/sprite/bad_absolute")).unwrap();
+        symlink("../../../secret", root.join("home/sprite/bad_relative")).unwrap();
+        symlink(&base, root.join("home/sprite/bad_dir")).unwrap();
+        symlink("loop", root.join("home/sprite/loop")).unwrap();
+        Tree {
+            _dir: dir,
+            root: Root::new(root),
+            outside,
+        }
+    }
+
+    fn find(tree: &Tree, path: &str) -> Result<PathBuf, FileErrorKind> {
+        let found = tree
+            .root
+            .find(path, "/home/sprite", LastLink::Follow, Parents::MustExist);
+        found.map(|place| place.path).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn both_spellings_and_inner_symlinks_lead_to_the_file() {
+        let tree = tree();
+        let file = tree.root.path().join("home/sprite/file");
+        for path in [
+            "file",
+            "/home/sprite/file",
+            "sub/../file",
+            "good",
+            "good_absolute",
+            file.to_str().unwrap(),
+        ] {
+            assert_eq!(find(&tree, path), Ok(file.clone()), "{path}");
+        }
+        assert_eq!(
+            find(&tree, "/"),
+            Ok(tree.root.path().join("")).map(|path| path.components().collect())
+        );
+    }
+
+    #[test]
+    fn nothing_leads_outside() {
+        let tree = tree();
+        let outside = [
+            "../../../secret",
+            "bad_absolute",
+            "bad_relative",
+            "bad_dir/secret",
+            "loop",
+            "/../secret",
+        ];
+        for path in outside {
+            assert_eq!(find(&tree, path), Err(FileErrorKind::Denied), "{path}");
+        }
+        // The real path of something outside names a place inside that is not there.
+        assert_eq!(
+            find(&tree, tree.outside.to_str().unwrap()),
+            Err(FileErrorKind::NotFound)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_found_is_inside(names in proptest::collection::vec(
+            prop_oneof![
+                Just(".."), Just("."), Just(""), Just("home"), Just("sprite"), Just("sub"), Just("file"), Just("good"),
+                Just("good_absolute"), Just("bad_absolute"), Just("bad_relative"), Just("bad_dir"), Just("root"),
+                Just("secret"), Just("loop"),
+            ], 1..8), absolute in any::<bool>()) {
+            let tree = tree();
+            let path = format!("{}{}", if absolute { "/" } else { "" }, names.join("/"));
+            for last in [LastLink::Follow, LastLink::Keep] {
+                if let Ok(place) = tree.root.find(&path, "/home/sprite", last, Parents::MustExist) {
+                    let parent = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place.dir))).unwrap();
+                    prop_assert!(parent.starts_with(tree.root.path()), "{path} led to {}", parent.display());
+                    if let Ok(fd) = place.open(OFlags::RDONLY, Mode::empty()) {
+                        let real = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).unwrap();
+                        prop_assert!(real.starts_with(tree.root.path()), "{path} opened {}", real.display());
+                    }
+                }
+            }
+        }
+    }
+}

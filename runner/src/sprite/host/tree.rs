@@ -1,0 +1,125 @@
+//! Ending processes together with everything they started.
+//!
+//! Invariant: only processes that belong to a session, or carry a sprite's mark in their environment, are touched. A process
+//! is signalled through a pidfd that was opened before it was looked at, so a reused pid is never hit.
+
+use std::{collections::BTreeSet, fs, os::fd::OwnedFd, thread, time::Duration};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Environment variable that marks every command with its sprite's id.
+pub(super) const MARK: &str = "ROOST_SPRITE_ID";
+
+/// New children can appear while we look; a tree that is being killed stops growing after a few rounds.
+const ROUNDS: usize = 20;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+    session: i32,
+}
+
+/// Kills the session that `leader` leads: its process session and group, and all their descendants. Blocks shortly.
+pub(super) fn kill_session(leader: Pid) {
+    let leader = leader.as_raw_nonzero().get();
+    kill_rounds(|processes| {
+        let member =
+            |process: &Process| process.session == leader || process.group == leader || process.pid == leader;
+        with_descendants(
+            processes,
+            processes
+                .iter()
+                .filter(|process| member(process))
+                .map(|process| process.pid),
+        )
+    });
+}
+
+/// Kills every process that carries the mark of one of these sprites, and their descendants. Blocks shortly.
+pub(super) fn kill_sprites(ids: &BTreeSet<&str>) {
+    kill_rounds(|processes| {
+        let marked = |process: &&Process| {
+            let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| {
+                let value = entry
+                    .strip_prefix(MARK.as_bytes())
+                    .and_then(|rest| rest.strip_prefix(b"="));
+                value
+                    .and_then(|id| std::str::from_utf8(id).ok())
+                    .is_some_and(|id| ids.contains(id))
+            })
+        };
+        with_descendants(
+            processes,
+            processes.iter().filter(marked).map(|process| process.pid),
+        )
+    });
+}
+
+fn kill_rounds(select: impl Fn(&[Process]) -> BTreeSet<i32>) {
+    for _ in 0..ROUNDS {
+        // Opened first, looked at second: the descriptor is of the process that is looked at, or of none that lives.
+        let handles: Vec<(i32, OwnedFd)> = pids().filter_map(|pid| Some((pid, open(pid)?))).collect();
+        let processes: Vec<Process> = handles.iter().filter_map(|(pid, _)| process(*pid)).collect();
+        let doomed = select(&processes);
+        if doomed.is_empty() {
+            return;
+        }
+        for (pid, handle) in &handles {
+            if doomed.contains(pid)
+                && let Err(error) = pidfd_send_signal(handle, Signal::KILL)
+            {
+                tracing::debug!(pid, %error, "a process was gone before it could be killed");
+            }
+        }
+        thread::sleep(BETWEEN_ROUNDS);
+    }
+}
+
+fn with_descendants(processes: &[Process], roots: impl Iterator<Item = i32>) -> BTreeSet<i32> {
+    let mut found: BTreeSet<i32> = roots.collect();
+    loop {
+        let before = found.len();
+        found.extend(
+            processes
+                .iter()
+                .filter(|process| found.contains(&process.parent))
+                .map(|process| process.pid)
+                .collect::<Vec<_>>(),
+        );
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(move |pid| *pid != own)
+}
+
+fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Reads `/proc/PID/stat`; `None` for what is gone or a zombie, which no signal can end.
+fn process(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything, parentheses included.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let mut number = || fields.next()?.parse().ok();
+    let process = Process {
+        pid,
+        parent: number()?,
+        group: number()?,
+        session: number()?,
+    };
+    (state != "Z" && state != "X").then_some(process)
+}
