@@ -1,1 +1,50 @@
-//! Tests of Roost across processes.
+//! What tests across processes stand on: real programs on free loopback ports, started and surely ended.
+//!
+//! Invariant: a process that a test started does not outlive the test, and its log is printed when the test fails.
+
+// This crate is tests all through; a broken expectation here is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod process;
+pub mod roost;
+pub mod sqld;
+pub mod wasmtime;
+pub mod workerd;
+
+pub use process::Process;
+pub use roost::RoostProcess;
+pub use sqld::Sqld;
+pub use wasmtime::WasmtimeServe;
+pub use workerd::Workerd;
+
+use std::path::PathBuf;
+use xtask::Toolbox;
+
+/// The tools that `cargo xtask setup` installed.
+///
+/// # Panics
+/// When they are not there.
+pub fn toolbox() -> Toolbox {
+    Toolbox::locate().expect("the toolbox can be found")
+}
+
+/// A tool of the toolbox by its name.
+///
+/// # Panics
+/// When it is not installed; the message says how to install it.
+pub fn tool(name: &str) -> PathBuf {
+    toolbox()
+        .program(name)
+        .unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// A port of 127.0.0.1 that nothing listens on at this moment.
+///
+/// For programs that cannot choose one themselves; another program may take it first, so starting has to be retried.
+///
+/// # Panics
+/// When the machine has no free port.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use xtask::edge_build::WasmHost;
 use xtask::{Failure, Toolbox, setup, verify};
 
 /// What a developer of Roost runs.
@@ -16,6 +17,12 @@ struct Cli {
 enum Task {
     /// Install what builds and tests need into the user's cache; quick when all is there.
     Setup,
+    /// Build the edge for Cloudflare Workers and for Spin, into `build/`, and print the sizes.
+    #[command(after_help = "Example: cargo xtask build-edge workers")]
+    BuildEdge {
+        /// Only for this host.
+        host: Option<WasmHost>,
+    },
     /// Set up, build everything, run every test.
     #[command(after_help = "Example: cargo xtask test ingress --no-capture")]
     Test {
@@ -42,6 +49,10 @@ fn run(task: Task) -> Result<(), Failure> {
     let toolbox = Toolbox::locate()?;
     match task {
         Task::Setup => setup::run(&toolbox),
+        Task::BuildEdge { host } => {
+            setup::run(&toolbox)?;
+            verify::build_edge(&toolbox, host)
+        }
         Task::Test { arguments } => verify::test(&toolbox, &arguments),
         Task::Ci => verify::ci(&toolbox),
     }

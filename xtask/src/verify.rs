@@ -2,6 +2,7 @@
 //!
 //! Invariant: the test runner is the last thing that prints, so its summary is the end of the output.
 
+use crate::edge_build::{self, WasmHost};
 use crate::{Failure, Toolbox, run, setup};
 use std::process::Command;
 
@@ -18,6 +19,17 @@ pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
         .args(["nextest", "run", "--workspace", "--all-targets"])
         .args(arguments);
     run::shown(nextest.current_dir(toolbox.workspace()))
+}
+
+/// Builds the edge for `host`, or for both wasm hosts.
+pub fn build_edge(toolbox: &Toolbox, host: Option<WasmHost>) -> Result<(), Failure> {
+    step("build: the edge as WebAssembly");
+    for each in [WasmHost::Workers, WasmHost::Spin] {
+        if host.is_none_or(|host| host == each) {
+            edge_build::build(toolbox, each)?;
+        }
+    }
+    Ok(())
 }
 
 /// Formatting, lints on every host, licences and sources of the dependencies, then all tests.
