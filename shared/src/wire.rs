@@ -163,3 +163,12 @@ pub struct Ring {
     /// The run.
     pub run: RunId,
 }
+
+/// What the JWT (HS256) of a ring says: it is for one runner, for a moment. Signed with the poll's `doorbell_key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingClaims {
+    /// The runner's name.
+    pub aud: String,
+    /// Seconds since the epoch until which it is good.
+    pub exp: i64,
+}

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use roost_shared::{RunId, TokenId, wire::Ring};
-use serde::{Deserialize, Serialize};
+use roost_shared::{
+    RunId, TokenId,
+    wire::{Ring, RingClaims},
+};
 
 use crate::{
     bells::Topic,
@@ -17,15 +19,6 @@ use crate::{
 const RING_GOOD_FOR: Duration = Duration::from_secs(30);
 /// A runner that has not polled for this long is not rung.
 const RUNNER_FRESH: Duration = Duration::from_secs(60);
-
-/// What a ring's token says: it is for one runner, for a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RingClaims {
-    /// The runner's name.
-    pub aud: String,
-    /// Seconds since the epoch until which it is good.
-    pub exp: i64,
-}
 
 /// Tells those who wait that `runs` may be leased: waiters in this process at once, others by their doorbell.
 pub(crate) fn announce(edge: &Arc<Edge>, scope: &Scope, runs: &[RunId]) {

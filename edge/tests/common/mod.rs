@@ -1,6 +1,10 @@
 //! An edge on an embedded database in a directory of its own, called without a socket.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "test helpers: every test crate uses its part of them")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "test helpers: every test crate uses its part of them"
+)]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,0 +1,175 @@
+//! The runner's client of the edge API: polls, appends, ticks.
+//!
+//! An append is repeated until it is answered: the edge takes the same append twice for one. A poll is never given up
+//! while it may be taking leases: what it took would lie idle until the lease ran out.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, StatusCode, header::RETRY_AFTER};
+use roost_shared::{
+    RunId,
+    problem::{Problem, ProblemBody},
+    wire::{AppendRequest, AppendResponse, PollRequest, PollResponse, TickResponse},
+};
+use serde::de::DeserializeOwned;
+
+/// How long a request may take beyond the time the edge may hold it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between tries of an append: 50 ms, doubling, at most this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The edge did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeError {
+    /// Somebody else drives the run now, or it has ended.
+    #[error("the lease is no longer ours")]
+    StaleLease,
+    /// It can't be reached or is overloaded; the same request may succeed later.
+    #[error("the edge is unavailable: {reason}")]
+    Unavailable {
+        /// One sentence.
+        reason: String,
+        /// When it asked to be tried again.
+        retry_after: Option<Duration>,
+    },
+    /// It says no.
+    #[error("the edge refused ({}): {}", .0.code, .0.message)]
+    Refused(Problem),
+}
+
+impl EdgeError {
+    /// Stable code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::StaleLease => "stale_lease",
+            Self::Unavailable { .. } => "edge_unavailable",
+            Self::Refused(problem) => &problem.code,
+        }
+    }
+}
+
+/// A client of one edge with one runner token. Cheap to clone.
+#[derive(Clone)]
+pub struct EdgeClient {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl EdgeClient {
+    /// A client of the edge at `base` (no slash at the end).
+    pub fn new(http: reqwest::Client, base: &str, token: &str) -> Self {
+        Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token: token.to_owned(),
+        }
+    }
+
+    /// Renews leases, takes new ones, hears signals.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn poll(&self, request: &PollRequest) -> Result<PollResponse, EdgeError> {
+        let wait = Duration::from_millis(request.wait_ms);
+        let sent = self.post("/runner/v1/poll").timeout(TIMEOUT + wait).json(request);
+        answer(sent).await
+    }
+
+    /// Asks the edge to do what is due.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn tick(&self) -> Result<TickResponse, EdgeError> {
+        answer(self.post("/runner/v1/tick").timeout(2 * TIMEOUT)).await
+    }
+
+    /// Appends to a run's journal; keeps trying for as long as `patience` while the edge is away.
+    ///
+    /// # Errors
+    /// See [`EdgeError`]; after [`EdgeError::Unavailable`] it is unknown whether the events were stored.
+    pub async fn append(
+        &self,
+        run: RunId,
+        request: &AppendRequest,
+        patience: Duration,
+    ) -> Result<AppendResponse, EdgeError> {
+        let path = format!("/runner/v1/runs/{run}/events");
+        let given_up_at = tokio::time::Instant::now() + patience;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let error = match answer(self.post(&path).timeout(TIMEOUT).json(request)).await {
+                Err(error @ EdgeError::Unavailable { .. }) => error,
+                settled => return settled,
+            };
+            if tokio::time::Instant::now() + pause >= given_up_at {
+                return Err(error);
+            }
+            tracing::warn!(%run, "journal not written yet, trying again: {error}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.http
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+    }
+}
+
+async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
+    let unavailable = |error: reqwest::Error| EdgeError::Unavailable {
+        reason: without_url(error),
+        retry_after: None,
+    };
+    let response = request.send().await.map_err(unavailable)?;
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let body = response.bytes().await.map_err(unavailable)?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| {
+            EdgeError::Refused(Problem::new(
+                "answer_malformed",
+                format!("the edge's answer makes no sense: {error}"),
+            ))
+        });
+    }
+    let problem = serde_json::from_slice::<ProblemBody>(&body)
+        .map(|body| body.error)
+        .unwrap_or_else(|_| {
+            Problem::new(
+                "http_error",
+                format!("the edge answered {status}; is this address a Roost edge?"),
+            )
+        });
+    Err(match status {
+        StatusCode::CONFLICT if problem.code == "stale_lease" => EdgeError::StaleLease,
+        StatusCode::TOO_MANY_REQUESTS => EdgeError::Unavailable {
+            reason: problem.message,
+            retry_after,
+        },
+        status if status.is_server_error() => EdgeError::Unavailable {
+            reason: problem.message,
+            retry_after,
+        },
+        _ => EdgeError::Refused(problem),
+    })
+}
+
+/// The error and what caused it, in one line; reqwest says only the outermost.
+fn without_url(error: reqwest::Error) -> String {
+    use std::error::Error;
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

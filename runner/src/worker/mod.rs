@@ -1,0 +1,315 @@
+//! The worker: takes runs from an edge and drives them, many at a time.
+//!
+//! Invariant: a run is driven only while its lease is held. The poll that takes new runs renews the held ones, at a
+//! third of the lease's time at the latest; a run the edge reports lost is dropped at once, and nothing of it is
+//! written any more (the edge would refuse it anyway).
+
+pub mod doorbell;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use roost_shared::{
+    RunId,
+    problem::Problem,
+    wire::{Held, Lease, PollRequest, PollResponse, Signal},
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::edge_client::{EdgeClient, EdgeError};
+
+/// Drives one leased run to its end, or until it is told to stop.
+pub trait Driver: Send + Sync {
+    /// Drives the run. Ends when the run has ended, sleeps, was given back, or can't be journaled any more.
+    fn drive(&self, lease: Lease, control: Control) -> BoxFuture<'static, ()>;
+}
+
+/// What a driven run hears from its worker.
+pub struct Control {
+    /// What the run is told from outside.
+    pub signals: mpsc::UnboundedReceiver<Signal>,
+    /// Becomes true when the run should be given back at the next safe point.
+    pub drain: watch::Receiver<bool>,
+}
+
+/// How a worker behaves.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The name of this process, unique among those that share its token.
+    pub name: String,
+    /// Runs driven at a time.
+    pub slots: u32,
+    /// Where the edge may ring, if it can reach this runner: `http://host:port/doorbell`.
+    pub doorbell: Option<String>,
+    /// How often the edge is asked to do what is due.
+    pub tick: Duration,
+    /// How long runs may take to reach a safe point when the worker shuts down.
+    pub grace: Duration,
+}
+
+/// The worker can't go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct WorkerError(pub Problem);
+
+/// A worker, ready to run.
+pub struct Worker {
+    config: WorkerConfig,
+    edge: EdgeClient,
+    driver: Arc<dyn Driver>,
+    bell: Arc<doorbell::Doorbell>,
+}
+
+/// The longest a poll is held by the edge, whatever the lease.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Pauses after a failed poll: this, doubling, at most [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// A worker of one edge.
+    pub fn new(config: WorkerConfig, edge: EdgeClient, driver: Arc<dyn Driver>) -> Self {
+        let bell = Arc::new(doorbell::Doorbell::new(config.name.clone()));
+        Self {
+            config,
+            edge,
+            driver,
+            bell,
+        }
+    }
+
+    /// The doorbell, to be served where [`WorkerConfig::doorbell`] says.
+    pub fn doorbell(&self) -> Arc<doorbell::Doorbell> {
+        self.bell.clone()
+    }
+
+    /// Works until `shutdown` completes, then gives its runs back and returns.
+    ///
+    /// # Errors
+    /// When the edge refuses this runner: its token is forged, expired or revoked.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
+        let ticking = tokio::spawn(tick(self.edge.clone(), self.config.tick));
+        let outcome = Shift::new(&self).work(shutdown).await;
+        ticking.abort();
+        outcome
+    }
+}
+
+async fn tick(edge: EdgeClient, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = edge.tick().await {
+            tracing::debug!("no tick: {error}");
+        }
+    }
+}
+
+/// One worker's runs.
+struct Shift<'a> {
+    worker: &'a Worker,
+    held: HashMap<RunId, Driven>,
+    tasks: JoinSet<RunId>,
+    drain: watch::Sender<bool>,
+    lease: Duration,
+    /// When the held leases must be renewed.
+    renew_at: Instant,
+}
+
+struct Driven {
+    epoch: u64,
+    signals: mpsc::UnboundedSender<Signal>,
+    abort: AbortHandle,
+}
+
+impl<'a> Shift<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        Self {
+            worker,
+            held: HashMap::new(),
+            tasks: JoinSet::new(),
+            drain: watch::Sender::new(false),
+            lease: Duration::from_secs(30),
+            renew_at: Instant::now(),
+        }
+    }
+
+    async fn work(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let room = self
+                .worker
+                .config
+                .slots
+                .saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX));
+            let outcome = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                outcome = self.poll_with(room) => outcome,
+            };
+            match outcome {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(EdgeError::Refused(problem)) => return Err(WorkerError(problem)),
+                Err(error) => {
+                    tracing::warn!("{error}; trying again in {} ms", pause.as_millis());
+                    tokio::select! {
+                        () = &mut shutdown => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        self.give_back().await;
+        Ok(())
+    }
+
+    /// Polls once and takes what it brings. A poll that can take leases is never dropped by a run that ends meanwhile;
+    /// one that can't is, so that the room can be offered at once.
+    async fn poll_with(&mut self, room: u32) -> Result<(), EdgeError> {
+        let rung = self.worker.bell.rung();
+        let waits = self.worker.config.doorbell.is_none() || room == 0;
+        let request = self.request(room, waits);
+        let mut poll = std::pin::pin!(self.worker.edge.poll(&request));
+        let response = loop {
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => {
+                    self.forget(ended);
+                    if room == 0 {
+                        return Ok(());
+                    }
+                }
+                response = &mut poll => break response?,
+            }
+        };
+        let idle = response.leases.is_empty();
+        self.take(response);
+        if idle && !waits {
+            // The edge rings when there is more; the lease has to be renewed in any case.
+            tokio::select! {
+                () = rung.notified() => {}
+                () = tokio::time::sleep_until(self.renew_at) => {}
+                Some(ended) = self.tasks.join_next() => self.forget(ended),
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, room: u32, waits: bool) -> PollRequest {
+        let wait = if waits {
+            (self.lease / 3).min(LONGEST_WAIT)
+        } else {
+            Duration::ZERO
+        };
+        PollRequest {
+            runner: self.worker.config.name.clone(),
+            doorbell: self.worker.config.doorbell.clone(),
+            room,
+            held: self
+                .held
+                .iter()
+                .map(|(run, driven)| Held {
+                    run: *run,
+                    epoch: driven.epoch,
+                })
+                .collect(),
+            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn take(&mut self, response: PollResponse) {
+        self.lease = Duration::from_millis(response.lease_ms);
+        self.renew_at = Instant::now() + self.lease / 3;
+        if let Some(key) = response.doorbell_key {
+            self.worker.bell.trust(key);
+        }
+        for run in response.lost {
+            if let Some(driven) = self.held.remove(&run) {
+                tracing::warn!(%run, "the lease is lost; somebody else drives the run");
+                driven.abort.abort();
+            }
+        }
+        for signal in response.signals {
+            if let Some(driven) = self.held.get(&signal.run) {
+                // A run that has just ended hears nothing, and need not.
+                drop(driven.signals.send(signal));
+            }
+        }
+        for lease in response.leases {
+            let (run, epoch) = (lease.run, lease.epoch);
+            let (signals, hears) = mpsc::unbounded_channel();
+            let control = Control {
+                signals: hears,
+                drain: self.drain.subscribe(),
+            };
+            let driving = self.worker.driver.drive(lease, control);
+            let abort = self.tasks.spawn(async move {
+                driving.await;
+                run
+            });
+            // A run that is leased again replaces what was left of its earlier lease.
+            if let Some(before) = self.held.insert(
+                run,
+                Driven {
+                    epoch,
+                    signals,
+                    abort,
+                },
+            ) {
+                before.abort.abort();
+            }
+        }
+    }
+
+    fn forget(&mut self, ended: Result<RunId, tokio::task::JoinError>) {
+        match ended {
+            Ok(run) => {
+                self.held.remove(&run);
+            }
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(
+                        "a run's driver panicked; its lease will run out and the run go on elsewhere"
+                    );
+                }
+                self.held.retain(|_, driven| !driven.abort.is_finished());
+            }
+        }
+    }
+
+    /// Lets every run reach a safe point and be released, renewing the leases meanwhile, for as long as the grace.
+    async fn give_back(&mut self) {
+        self.drain.send_replace(true);
+        let deadline = Instant::now() + self.worker.config.grace;
+        while !self.held.is_empty() && Instant::now() < deadline {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                () = tokio::time::sleep_until(deadline) => {}
+                () = tokio::time::sleep_until(self.renew_at) => {
+                    let request = self.request(0, false);
+                    match self.worker.edge.poll(&request).await {
+                        Ok(response) => self.take(response),
+                        Err(error) => {
+                            tracing::warn!("leases not renewed while shutting down: {error}");
+                            self.renew_at = Instant::now() + Duration::from_secs(1);
+                        }
+                    }
+                }
+            }
+        }
+        if !self.held.is_empty() {
+            tracing::warn!(
+                runs = self.held.len(),
+                "runs that reached no safe point are left to their leases' end"
+            );
+        }
+    }
+}
+
+/// A notification that keeps one ring until it is heard.
+type Rung = Arc<Notify>;
