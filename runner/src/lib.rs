@@ -2,7 +2,9 @@
 
 pub mod edge_client;
 pub mod fixture;
+pub mod model;
 mod random;
 pub mod sprite;
+pub mod standin;
 pub mod tool;
 pub mod worker;

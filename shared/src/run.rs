@@ -257,6 +257,7 @@ impl RunState {
             }
             EventBody::Compacted { summary, .. } => {
                 self.open.clear();
+                self.call_ids.clear();
                 self.last_stop = None;
                 self.window = 0;
                 self.transcript = vec![Arc::new(user_text(&format!("{SUMMARY_HEAD}{summary}")))];

@@ -1,0 +1,5 @@
+//! Stand-ins for the services Roost speaks to: they speak the real wire protocols and record what they are asked.
+//!
+//! Invariant: a stand-in never passes for the real thing; whatever it answers says what it is.
+
+pub mod model;
