@@ -60,7 +60,7 @@ CREATE TABLE deliveries (
     verdict TEXT NOT NULL CHECK (verdict IN ('accepted', 'ignored')),
     reason TEXT, -- why it was ignored
     headers TEXT NOT NULL,
-    body BLOB NOT NULL,
+    body BLOB NOT NULL, -- packed: see the edge's ingress
     received_at INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX deliveries_once ON deliveries (integration_id, dedupe_key);

@@ -5,6 +5,7 @@
 // This crate is tests all through; a broken expectation here is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod bench;
 pub mod conformance;
 pub mod office;
 pub mod process;

@@ -14,8 +14,8 @@ use roost_edge::{
     edge::{DEFAULT_WORKSPACE, Edge, Settings},
     host::native::{self, DatabaseAddress},
     integration::{
-        DigestEncoding, GenericSettings, GithubSettings, Secrets, Settings as ChannelSettings, SignatureScheme,
-        TelegramSettings,
+        DigestEncoding, GenericSettings, GithubSettings, Secrets, Settings as ChannelSettings,
+        SignatureScheme, TelegramSettings,
     },
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
@@ -48,7 +48,10 @@ pub struct Channels {
 impl Default for Channels {
     /// Addresses nobody listens on: for tests that don't look at replies.
     fn default() -> Self {
-        Self { github: "http://127.0.0.1:9".into(), telegram: "http://127.0.0.1:9".into() }
+        Self {
+            github: "http://127.0.0.1:9".into(),
+            telegram: "http://127.0.0.1:9".into(),
+        }
     }
 }
 
@@ -61,7 +64,9 @@ impl Office {
         let ports = native::ports(address).expect("the database opens");
         let now = ports.clock.now();
         migrate(&ports.database, now).await.expect("the migrations apply");
-        setup::ensure_workspace(&ports.database, DEFAULT_WORKSPACE, now).await.expect("the workspace is created");
+        setup::ensure_workspace(&ports.database, DEFAULT_WORKSPACE, now)
+            .await
+            .expect("the workspace is created");
         let master = MasterKey::parse(MASTER_KEY).expect("a key");
         let edge = Edge::new(ports, Settings::new("http://127.0.0.1"), &master);
         let scope = edge.scope(DEFAULT_WORKSPACE);
@@ -109,14 +114,35 @@ impl Office {
             (
                 "telegram",
                 telegram,
-                Secrets::Telegram { secret_token: SECRET.into(), bot_token: "1:bot-token".into() },
+                Secrets::Telegram {
+                    secret_token: SECRET.into(),
+                    bot_token: "1:bot-token".into(),
+                },
             ),
-            ("generic", generic, Secrets::Generic { signing: vec![SECRET.into()] }),
-            ("hmac", hmac, Secrets::Generic { signing: vec![SECRET.into()] }),
+            (
+                "generic",
+                generic,
+                Secrets::Generic {
+                    signing: vec![SECRET.into()],
+                },
+            ),
+            (
+                "hmac",
+                hmac,
+                Secrets::Generic {
+                    signing: vec![SECRET.into()],
+                },
+            ),
         ] {
-            let draft =
-                IntegrationDraft { name: name.into(), settings, secrets: Some(secrets), enabled: true };
-            setup::create_integration(&self.edge, &self.scope, draft).await.expect("the integration is created");
+            let draft = IntegrationDraft {
+                name: name.into(),
+                settings,
+                secrets: Some(secrets),
+                enabled: true,
+            };
+            setup::create_integration(&self.edge, &self.scope, draft)
+                .await
+                .expect("the integration is created");
         }
     }
 
@@ -134,12 +160,24 @@ impl Office {
             limits: RunLimits::default(),
             enabled: true,
         };
-        let agent = setup::create_agent(&self.edge, &self.scope, draft).await.expect("the agent is created");
-        let config = self.edge.configs.reload(&self.scope).await.expect("the set-up can be read");
+        let agent = setup::create_agent(&self.edge, &self.scope, draft)
+            .await
+            .expect("the agent is created");
+        let config = self
+            .edge
+            .configs
+            .reload(&self.scope)
+            .await
+            .expect("the set-up can be read");
         for stored in &config.integrations {
-            let draft =
-                SubscriptionDraft { agent: agent.id, integration: stored.integration.id, rule: Rule::Mention };
-            setup::subscribe(&self.edge, &self.scope, &draft).await.expect("the agent listens");
+            let draft = SubscriptionDraft {
+                agent: agent.id,
+                integration: stored.integration.id,
+                rule: Rule::Mention,
+            };
+            setup::subscribe(&self.edge, &self.scope, &draft)
+                .await
+                .expect("the agent listens");
         }
         agent
     }

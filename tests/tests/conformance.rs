@@ -16,19 +16,37 @@ async fn tmp_in_process() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = office.edge.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    conformance::run(&Target { name: "tmp", url: &url, office: &office }).await;
+    conformance::run(&Target {
+        name: "tmp",
+        url: &url,
+        office: &office,
+    })
+    .await;
 }
 #[tokio::test]
 async fn tmp_in_process_sqld() {
     let sqld = Sqld::start().await;
-    let office = Office::open(&DatabaseAddress::Server { url: sqld.url(), token: None }).await;
+    let office = Office::open(&DatabaseAddress::Server {
+        url: sqld.url(),
+        token: None,
+    })
+    .await;
     conformance::prepare(&office).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = office.edge.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let target = Target { name: "tmp", url: &url, office: &office };
+    let target = Target {
+        name: "tmp",
+        url: &url,
+        office: &office,
+    };
     conformance::run(&target).await;
     let cell = std::cell::RefCell::new(sqld);
-    conformance::survives_an_outage(&target, async || cell.borrow_mut().kill(), async || cell.borrow_mut().restart().await).await;
+    conformance::survives_an_outage(
+        &target,
+        async || cell.borrow_mut().kill(),
+        async || cell.borrow_mut().restart().await,
+    )
+    .await;
 }

@@ -58,7 +58,8 @@ fn every_fixture_is_proved_and_heard() {
                 body: &sent.body,
                 now: order.now,
             };
-            let verified = verify(&settings, &secrets, request).expect(fixture.name());
+            let verified = verify(&settings, &secrets, request)
+                .unwrap_or_else(|error| panic!("{}: {error}", fixture.name()));
             assert!(verified.dedupe_key.contains("4711") || verified.dedupe_key.ends_with("1267"));
             let Ok(Verdict::Heard(heard)) = normalise(&settings, request) else {
                 panic!("{} is not heard", fixture.name());

@@ -3,11 +3,17 @@
 //! Requests that wait while a transaction commits are written together in the next one: many batches, one fsync. Each
 //! batch is a savepoint, so that one that is refused leaves no trace in the others. A batch is answered only after the
 //! fsync that made it durable. Readers have connections of their own and see the last commit.
+//!
+//! What was committed lies in the write-ahead log until it is copied into the file. A thread of its own copies, so that
+//! the writer waits only for the last bit of it, when the log has grown long enough to be begun anew.
 
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -22,6 +28,10 @@ const QUEUE: usize = 4096;
 /// Batches committed together at most.
 const GROUP: usize = 256;
 const READERS: usize = 2;
+/// How often the log is copied into the file while there is work.
+const COPY_EVERY: Duration = Duration::from_millis(50);
+/// Pages in the log at which the writer begins it anew.
+const LONG_LOG: i64 = 8192;
 
 /// A libSQL database in a file of its own.
 pub struct EmbeddedDatabase {
@@ -44,8 +54,13 @@ impl EmbeddedDatabase {
     /// When the file can't be opened or is no database.
     pub fn open(path: &Path) -> Result<Self, DbError> {
         let (writer, jobs) = mpsc::channel(QUEUE);
+        let log = Arc::new(Log::default());
+        let writers_log = log.clone();
         spawn("roost-writer", path, WRITER_PRAGMAS, move |connection| {
-            write_groups(connection, jobs);
+            write_groups(connection, jobs, &writers_log);
+        })?;
+        spawn("roost-copier", path, WRITER_PRAGMAS, move |connection| {
+            copy_log(connection, &log);
         })?;
         let mut readers = Vec::new();
         for _ in 0..READERS {
@@ -92,7 +107,7 @@ fn stopped() -> DbError {
 }
 
 const WRITER_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -65536; \
+     PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -65536; \
      PRAGMA temp_store = MEMORY;";
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;";
 
@@ -121,7 +136,18 @@ fn spawn(
         .map_err(|_| stopped())?
 }
 
-fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+/// What the writer and the thread that copies the log tell each other.
+#[derive(Default)]
+struct Log {
+    /// There are commits that have not been copied.
+    grown: AtomicBool,
+    /// The log is long and nearly all of it is copied: the moment to begin it anew.
+    long: AtomicBool,
+    /// The writer is gone.
+    closed: AtomicBool,
+}
+
+fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: &Log) {
     while let Some(first) = jobs.blocking_recv() {
         if let Err(error) = connection.run("BEGIN IMMEDIATE") {
             drop(first.done.send(Err(error)));
@@ -140,6 +166,33 @@ fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
         }
         for (done, result) in group {
             drop(done.send(committed.clone().and(result)));
+        }
+        log.grown.store(true, Ordering::Release);
+        if log.long.swap(false, Ordering::AcqRel)
+            && let Err(error) = connection.run("PRAGMA wal_checkpoint(RESTART)")
+        {
+            tracing::warn!("the write-ahead log could not be begun anew: {error}");
+        }
+    }
+    log.closed.store(true, Ordering::Release);
+}
+
+fn copy_log(mut connection: Connection, log: &Log) {
+    while !log.closed.load(Ordering::Acquire) {
+        thread::sleep(COPY_EVERY);
+        if !log.grown.swap(false, Ordering::AcqRel) {
+            continue;
+        }
+        match connection.statement(Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new())) {
+            // One row: whether it was blocked, pages in the log, pages copied.
+            Ok(rows) => {
+                let pages = rows
+                    .first()
+                    .and_then(|row| row.integer(1).ok())
+                    .unwrap_or_default();
+                log.long.store(pages > LONG_LOG, Ordering::Release);
+            }
+            Err(error) => tracing::warn!("the write-ahead log could not be copied: {error}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: no 2xx before the delivery and all that follows from it are durable, in one atomic batch; and a
 //! provider's event makes at most one delivery, however often and from wherever at once it is sent.
 
+pub mod body;
 pub mod channel;
 pub mod generic;
 pub mod github;

@@ -1,6 +1,5 @@
 //! The one batch a webhook becomes: delivery, dedupe key, conversation, work item, runs and the acknowledgement.
 
-use bytes::Bytes;
 use http::HeaderMap;
 use roost_shared::{
     ConversationId, DeliveryId, EffectId, IntegrationId, RunId, UnixMillis, WorkItemId,
@@ -49,7 +48,7 @@ impl Plan<'_> {
         &self,
         verified: &Verified,
         headers: &HeaderMap,
-        body: Bytes,
+        body: &[u8],
         ignored: Option<&str>,
     ) -> Vec<Statement> {
         let integration = self.integration.id;
@@ -72,7 +71,7 @@ impl Plan<'_> {
                     verdict.into(),
                     ignored.into(),
                     stored_headers(headers).into(),
-                    body.into(),
+                    super::body::pack(body).into(),
                     self.now.into(),
                 ],
             ),

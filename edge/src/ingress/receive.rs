@@ -159,17 +159,17 @@ async fn store(
         };
         let (batch, received) = match channel::normalise(settings, request)? {
             Verdict::Ignored(reason) => {
-                let batch = plan.delivery(&verified, headers, body.clone(), Some(&reason));
+                let batch = plan.delivery(&verified, headers, body, Some(&reason));
                 (batch, Received::Ignored { delivery, reason })
             }
             Verdict::Heard(heard) => {
                 let agents = route(&config, &stored.integration, &heard);
                 if agents.is_empty() {
                     let reason = "no agent listens for this".to_owned();
-                    let batch = plan.delivery(&verified, headers, body.clone(), Some(&reason));
+                    let batch = plan.delivery(&verified, headers, body, Some(&reason));
                     (batch, Received::Ignored { delivery, reason })
                 } else {
-                    let mut batch = plan.delivery(&verified, headers, body.clone(), None);
+                    let mut batch = plan.delivery(&verified, headers, body, None);
                     let (work, runs) = plan.work(*heard, &agents)?;
                     batch.extend(work);
                     (batch, Received::Accepted { delivery, runs })

@@ -18,6 +18,7 @@ use self::{
     queue::Claimed,
 };
 use crate::{
+    config::Config,
     db::{DbError, Scope},
     edge::Edge,
 };
@@ -69,9 +70,11 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
         if claimed.is_empty() {
             break;
         }
+        let config = edge.configs.reload(scope).await?;
+        let config = &config;
         let settled: Vec<Result<bool, DbError>> = stream::iter(claimed)
             .map(|effect| async move {
-                let outcome = send(edge, scope, &effect).await;
+                let outcome = send(edge, config, &effect).await;
                 let sent = matches!(outcome, Outcome::Sent { .. });
                 queue::settle(edge, scope, &effect, outcome).await?;
                 Ok(sent)
@@ -90,7 +93,7 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
     Ok(total)
 }
 
-async fn send(edge: &Edge, scope: &Scope, claimed: &Claimed) -> Outcome {
+async fn send(edge: &Edge, config: &Config, claimed: &Claimed) -> Outcome {
     let stale = matches!(claimed.effect, roost_shared::effect::Effect::Acknowledge { .. })
         && edge.now().since(claimed.created_at) > ACKNOWLEDGE_WITHIN;
     if stale {
@@ -99,15 +102,6 @@ async fn send(edge: &Edge, scope: &Scope, claimed: &Claimed) -> Outcome {
             reason: "the acknowledgement could not be sent in time".into(),
         };
     }
-    let config = match edge.configs.reload(scope).await {
-        Ok(config) => config,
-        Err(error) => {
-            return Outcome::Retry {
-                after: None,
-                reason: error.to_string(),
-            };
-        }
-    };
     let Some(stored) = config.by_id(claimed.integration) else {
         return Outcome::Failed {
             code: "integration_deleted",

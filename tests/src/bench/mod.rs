@@ -1,0 +1,3 @@
+//! Benchmarks: real processes, a loader of our own, numbers that count only if nothing was lost.
+
+pub mod load;
