@@ -1,5 +1,6 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
+pub mod brain;
 pub mod edge_client;
 pub mod fixture;
 pub mod model;

@@ -298,6 +298,13 @@ impl RunState {
         }
     }
 
+    /// The tool calls that will be pending once `answer` is journaled: a driver may journal the beginning of the first
+    /// ones together with the answer.
+    pub fn pending_after(&self, answer: &Answer) -> Vec<PendingCall> {
+        let blocks = valid_blocks(answer, &mut self.call_ids.clone());
+        blocks.iter().filter_map(pending).map(|(call, _)| call).collect()
+    }
+
     fn answered(&mut self, answer: &Answer) {
         self.close_calls();
         self.turns += 1;

@@ -42,11 +42,11 @@ async fn tmp_in_process_sqld() {
         office: &office,
     };
     conformance::run(&target).await;
-    let cell = std::cell::RefCell::new(sqld);
+    let sqld = tokio::sync::Mutex::new(sqld);
     conformance::survives_an_outage(
         &target,
-        async || cell.borrow_mut().kill(),
-        async || cell.borrow_mut().restart().await,
+        async || sqld.lock().await.kill(),
+        async || sqld.lock().await.restart().await,
     )
     .await;
 }

@@ -46,6 +46,16 @@ impl Tools {
         self
     }
 
+    /// Those of the tools whose names are listed; all of them if none is.
+    #[must_use]
+    pub fn only(&self, names: &[String]) -> Self {
+        let listed = |name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
+        let kept = self.by_name.iter().filter(|(name, _)| listed(name));
+        Self {
+            by_name: kept.map(|(name, tool)| (name.clone(), tool.clone())).collect(),
+        }
+    }
+
     /// What to tell the model, by name.
     pub fn definitions(&self) -> Vec<ToolDefinition> {
         let definition = |tool: &Arc<dyn Tool>| ToolDefinition {

@@ -1,0 +1,255 @@
+//! Driving one run: what comes next is what the journal says, step by step, until it has ended, sleeps or is given back.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use roost_shared::{
+    event::EventBody,
+    run::Next,
+    transcript::Message,
+    wire::{Lease, Signal, SignalBody},
+};
+
+use super::{
+    context,
+    journal::{EdgeStore, Journal, Stopped, Store},
+};
+use crate::{
+    edge_client::EdgeClient,
+    model::Gateway,
+    sprite::Sprites,
+    tool::{ToolContext, ToolDefinition, Tools},
+    worker::{Control, Driver},
+};
+
+/// How the brain behaves.
+#[derive(Debug, Clone)]
+pub struct BrainConfig {
+    /// How long to keep trying to journal while the edge is away.
+    pub patience: Duration,
+    /// A failed model call is tried again after this, doubling.
+    pub first_retry: Duration,
+    /// A longer wait than this is slept away on no runner: the run is parked.
+    pub longest_wait: Duration,
+    /// Failed model calls in a row after which the run fails.
+    pub model_attempts: u32,
+    /// Share of the model's window, in percent, beyond which the conversation is summarised.
+    pub compact_at_percent: u64,
+}
+
+impl Default for BrainConfig {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(30),
+            first_retry: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(60),
+            model_attempts: 8,
+            compact_at_percent: 80,
+        }
+    }
+}
+
+/// The built-in harness: drives runs with models and tools. Cheap to clone.
+#[derive(Clone)]
+pub struct Brain {
+    pub(super) config: Arc<BrainConfig>,
+    pub(super) gateway: Gateway,
+    tools: Tools,
+    sprites: Sprites,
+    store: Arc<dyn Store>,
+}
+
+impl Brain {
+    /// A brain that journals through `edge`.
+    pub fn new(
+        config: BrainConfig,
+        edge: EdgeClient,
+        gateway: Gateway,
+        tools: Tools,
+        sprites: Sprites,
+    ) -> Self {
+        let store = Arc::new(EdgeStore {
+            edge,
+            patience: config.patience,
+        });
+        Self::with_store(config, store, gateway, tools, sprites)
+    }
+
+    /// A brain that journals in `store`.
+    pub fn with_store(
+        config: BrainConfig,
+        store: Arc<dyn Store>,
+        gateway: Gateway,
+        tools: Tools,
+        sprites: Sprites,
+    ) -> Self {
+        Self {
+            config: Arc::new(config),
+            gateway,
+            tools,
+            sprites,
+            store,
+        }
+    }
+}
+
+impl Driver for Brain {
+    fn drive(&self, lease: Lease, control: Control) -> BoxFuture<'static, ()> {
+        let brain = self.clone();
+        Box::pin(async move {
+            let run = lease.run;
+            let journal = match Journal::open(brain.store.clone(), &lease) {
+                Ok(journal) => Arc::new(journal),
+                Err(error) => {
+                    tracing::error!(%run, "{error}");
+                    return;
+                }
+            };
+            let mut drive = Drive::new(brain, lease, control, journal);
+            if let Err(stopped) = drive.run().await {
+                tracing::warn!(%run, "{stopped}");
+            }
+        })
+    }
+}
+
+/// One run being driven.
+pub(super) struct Drive {
+    pub(super) brain: Brain,
+    pub(super) lease: Lease,
+    pub(super) journal: Arc<Journal>,
+    pub(super) system: Arc<[String]>,
+    pub(super) opening: Arc<Message>,
+    pub(super) tools: Tools,
+    pub(super) definitions: Arc<[ToolDefinition]>,
+    pub(super) context: ToolContext,
+    pub(super) sprites: Sprites,
+    pub(super) sprite_is_there: bool,
+    control: Control,
+}
+
+/// Why work was interrupted.
+pub(super) enum Interrupt {
+    /// A person stops the run.
+    Cancel {
+        /// Who.
+        by: String,
+    },
+    /// The runner shuts down.
+    Drain,
+}
+
+impl Drive {
+    fn new(brain: Brain, lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
+        let item = lease.journal.iter().find_map(|event| match &event.body {
+            EventBody::Opened { work_item, .. } => Some(work_item.clone()),
+            _ => None,
+        });
+        let opening = item.map(|item| context::opening(&lease, &item));
+        let tools = brain.tools.only(&lease.agent.tools);
+        let sprite = brain.sprites.sprite(&lease.sprite);
+        Self {
+            system: context::system(&lease.agent),
+            opening: Arc::new(opening.unwrap_or(Message {
+                role: roost_shared::transcript::Role::User,
+                blocks: Vec::new(),
+            })),
+            definitions: tools.definitions().into(),
+            context: ToolContext::new(lease.run.to_string(), sprite, journal.clone()),
+            sprites: brain.sprites.clone(),
+            sprite_is_there: false,
+            tools,
+            brain,
+            lease,
+            journal,
+            control,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), Stopped> {
+        loop {
+            if let Some(interrupt) = self.interrupted().await {
+                return self.stop(interrupt).await;
+            }
+            let went = match self.journal.read(|state| state.next()).await {
+                Next::Rest => return Ok(()),
+                Next::CallModel => self.think().await?,
+                Next::Compact => self.compact().await?,
+                Next::RunTools(calls) => self.work(Vec::new(), calls).await?,
+                Next::Complete(text) => {
+                    let reply = (!text.trim().is_empty()).then_some(text);
+                    return self.journal.write(vec![EventBody::Completed { reply }]).await;
+                }
+                Next::Refused(text) => return self.journal.write(vec![refused(&text)]).await,
+            };
+            if let Some(interrupt) = went {
+                return self.stop(interrupt).await;
+            }
+        }
+    }
+
+    async fn stop(&self, interrupt: Interrupt) -> Result<(), Stopped> {
+        let event = match interrupt {
+            Interrupt::Cancel { by } => EventBody::Cancelled { by },
+            Interrupt::Drain => EventBody::Released {
+                reason: "the runner shuts down".into(),
+            },
+        };
+        self.journal.write(vec![event]).await
+    }
+
+    /// Whether something interrupts the run right now.
+    async fn interrupted(&mut self) -> Option<Interrupt> {
+        let mut signals = self.journal.take_signals().await;
+        while let Ok(signal) = self.control.signals.try_recv() {
+            signals.push(signal);
+        }
+        if let Some(cancel) = signals.into_iter().map(cancel).next() {
+            return Some(cancel);
+        }
+        self.control.drain.borrow().then_some(Interrupt::Drain)
+    }
+
+    /// Does `work` unless a person stops the run meanwhile; then the work is dropped.
+    pub(super) async fn unless_cancelled<T>(
+        control: &mut Control,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupt> {
+        tokio::select! {
+            biased;
+            Some(signal) = control.signals.recv() => Err(cancel(signal)),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Waits, unless a person stops the run or the runner shuts down meanwhile.
+    pub(super) async fn wait(&mut self, span: Duration) -> Option<Interrupt> {
+        tokio::select! {
+            Some(signal) = self.control.signals.recv() => Some(cancel(signal)),
+            Ok(_) = self.control.drain.wait_for(|drain| *drain) => Some(Interrupt::Drain),
+            () = tokio::time::sleep(span) => None,
+        }
+    }
+
+    pub(super) fn control(&mut self) -> &mut Control {
+        &mut self.control
+    }
+}
+
+fn cancel(signal: Signal) -> Interrupt {
+    match signal.body {
+        SignalBody::Cancel { by } => Interrupt::Cancel { by },
+    }
+}
+
+fn refused(text: &str) -> EventBody {
+    let said = if text.trim().is_empty() {
+        "it gave no reason"
+    } else {
+        text.trim()
+    };
+    EventBody::Failed {
+        code: "model_refused".into(),
+        message: format!("the model declined to go on ({said}); ask in another way or choose another model"),
+    }
+}

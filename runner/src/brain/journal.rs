@@ -1,0 +1,141 @@
+//! A run's journal as its driver writes it: every write goes through the edge, and the folded state follows it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use roost_shared::{
+    RunId,
+    event::EventBody,
+    run::{NotAJournal, RunState},
+    wire::{AppendRequest, AppendResponse, Lease, Signal},
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    edge_client::{EdgeClient, EdgeError},
+    tool::{SessionLog, SessionLogError},
+};
+
+/// Where journals are kept: the edge, or in tests a list.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Appends, durably, or says why not. Appending the same twice is appending it once.
+    async fn append(&self, run: RunId, request: &AppendRequest) -> Result<AppendResponse, EdgeError>;
+}
+
+/// The edge, tried for as long as a lease may last.
+pub struct EdgeStore {
+    /// The edge.
+    pub edge: EdgeClient,
+    /// How long to keep trying while it is away.
+    pub patience: Duration,
+}
+
+#[async_trait]
+impl Store for EdgeStore {
+    async fn append(&self, run: RunId, request: &AppendRequest) -> Result<AppendResponse, EdgeError> {
+        self.edge.append(run, request, self.patience).await
+    }
+}
+
+/// The run can't be journaled any more: its lease is lost or the edge is away. Stop, write nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the run can't be journaled: {0}")]
+pub struct Stopped(#[from] pub EdgeError);
+
+/// One run's journal under one lease.
+pub struct Journal {
+    store: Arc<dyn Store>,
+    run: RunId,
+    epoch: u64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: RunState,
+    signals: Vec<Signal>,
+    stopped: Option<Stopped>,
+}
+
+impl Journal {
+    /// The journal of a lease, folded.
+    ///
+    /// # Errors
+    /// When the lease's journal is none.
+    pub fn open(store: Arc<dyn Store>, lease: &Lease) -> Result<Self, NotAJournal> {
+        let state = RunState::fold(&lease.journal)?;
+        let inner = Mutex::new(Inner {
+            state,
+            signals: Vec::new(),
+            stopped: None,
+        });
+        Ok(Self {
+            store,
+            run: lease.run,
+            epoch: lease.epoch,
+            inner,
+        })
+    }
+
+    /// Appends events, in order, all or none. Writers take turns, so that the seqs follow each other.
+    ///
+    /// # Errors
+    /// When the run is no longer this runner's; then nothing can be written any more.
+    pub async fn write(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock().await;
+        if let Some(stopped) = &inner.stopped {
+            return Err(stopped.clone());
+        }
+        let request = AppendRequest {
+            epoch: self.epoch,
+            expected_seq: inner.state.next_seq,
+            events,
+        };
+        match self.store.append(self.run, &request).await {
+            Ok(response) => {
+                for event in &request.events {
+                    inner.state.apply(event);
+                }
+                inner.signals.extend(response.signals);
+                Ok(())
+            }
+            Err(error) => {
+                let stopped = Stopped(error);
+                inner.stopped = Some(stopped.clone());
+                Err(stopped)
+            }
+        }
+    }
+
+    /// What the journal says, as far as it is written.
+    pub async fn read<T>(&self, look: impl FnOnce(&RunState) -> T) -> T {
+        look(&self.inner.lock().await.state)
+    }
+
+    /// The signals that came with answers to writes.
+    pub async fn take_signals(&self) -> Vec<Signal> {
+        std::mem::take(&mut self.inner.lock().await.signals)
+    }
+}
+
+#[async_trait]
+impl SessionLog for Journal {
+    async fn session_opened(
+        &self,
+        purpose: &str,
+        sprite: &str,
+        session: &str,
+    ) -> Result<(), SessionLogError> {
+        let event = EventBody::SessionOpened {
+            purpose: purpose.to_owned(),
+            sprite: sprite.to_owned(),
+            session: session.to_owned(),
+        };
+        self.write(vec![event])
+            .await
+            .map_err(|stopped| SessionLogError(stopped.to_string()))
+    }
+}

@@ -1,0 +1,107 @@
+//! Working: the tool calls of one answer, in steps.
+//!
+//! A step is a run of neighbouring calls that change nothing, made at the same time, or a single call that does change
+//! something. Before a step its calls are journaled as begun, in the append that carries the results of the step before
+//! (for the first step: the answer itself); so a turn costs one append per step and one for the last results, and at
+//! every moment the journal shows at most one changing call as begun and unanswered. A crash between two appends leaves
+//! either a call that has not begun, which is made, or that one call, which is made again only if that does no harm.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use roost_shared::{
+    effect::EffectClass,
+    event::EventBody,
+    run::{INTERRUPTED, PendingCall},
+    transcript::ToolResult,
+};
+
+use super::{
+    drive::{Drive, Interrupt},
+    journal::Stopped,
+};
+use crate::tool::ToolOutput;
+
+impl Drive {
+    /// Makes the calls; `first` is written with the first step's beginning.
+    pub(super) async fn work(
+        &mut self,
+        first: Vec<EventBody>,
+        calls: Vec<PendingCall>,
+    ) -> Result<Option<Interrupt>, Stopped> {
+        let mut unwritten = first;
+        let (torn, calls): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| is_in_doubt(call.started));
+        unwritten.extend(
+            torn.into_iter()
+                .map(|pending| finished(&pending, ToolOutput::error(INTERRUPTED), 0)),
+        );
+        let mut calls = calls.into_iter().peekable();
+        while let Some(call) = calls.next() {
+            let mut step = vec![call];
+            if self.class(&step[0]) == EffectClass::Pure {
+                while let Some(next) = calls.next_if(|next| self.class(next) == EffectClass::Pure) {
+                    step.push(next);
+                }
+            }
+            unwritten.extend(step.iter().map(|pending| EventBody::ToolStarted {
+                call: pending.call.id.clone(),
+                class: self.class(pending),
+            }));
+            self.journal.write(std::mem::take(&mut unwritten)).await?;
+            match self.step(step).await {
+                Ok(results) => unwritten = results,
+                Err(interrupt) => return Ok(Some(interrupt)),
+            }
+        }
+        self.journal.write(unwritten).await?;
+        Ok(None)
+    }
+
+    fn class(&self, pending: &PendingCall) -> EffectClass {
+        self.tools.effect_class(&pending.call.name)
+    }
+
+    async fn step(&mut self, step: Vec<PendingCall>) -> Result<Vec<EventBody>, Interrupt> {
+        if !self.sprite_is_there {
+            match self.sprites.ensure(&self.lease.sprite).await {
+                Ok(_) => self.sprite_is_there = true,
+                Err(error) => {
+                    let said = format!("{}: {error}", error.code());
+                    let output = |pending| finished(pending, ToolOutput::error(said.clone()), 0);
+                    return Ok(step.iter().map(output).collect());
+                }
+            }
+        }
+        let (tools, context) = (self.tools.clone(), self.context.clone());
+        let calls = join_all(step.iter().map(|pending| async {
+            let began = Instant::now();
+            let context = context.for_call(&pending.call.id);
+            let output = tools
+                .call(&context, &pending.call.name, pending.call.input.clone())
+                .await;
+            finished(
+                pending,
+                output,
+                u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            )
+        }));
+        Self::unless_cancelled(self.control(), calls).await
+    }
+}
+
+/// A call that had begun on a runner that is gone, and that must not be made twice.
+fn is_in_doubt(started: Option<EffectClass>) -> bool {
+    matches!(
+        started,
+        Some(EffectClass::AtMostOnce | EffectClass::NeedsApproval)
+    )
+}
+
+fn finished(pending: &PendingCall, output: ToolOutput, took_ms: u64) -> EventBody {
+    let result = ToolResult {
+        call: pending.call.id.clone(),
+        text: output.text,
+        is_error: output.is_error,
+    };
+    EventBody::ToolFinished { result, took_ms }
+}
