@@ -84,7 +84,7 @@ struct Shared {
 struct Settings {
     key: Option<String>,
     per_token: Duration,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<Option<Fault>>,
 }
 
 /// What a request says, in no API's own format.
@@ -186,9 +186,14 @@ impl ModelServer {
         self.settings().per_token = per_token;
     }
 
-    /// The next request that isn't met by an earlier fault meets this one.
+    /// The next request that isn't spoken for meets this fault.
     pub fn fail_next(&self, fault: Fault) {
-        self.settings().faults.push_back(fault);
+        self.settings().faults.push_back(Some(fault));
+    }
+
+    /// The next request that isn't spoken for meets none: for faults that come after it.
+    pub fn pass_next(&self) {
+        self.settings().faults.push_back(None);
     }
 
     /// The requests so far, oldest first; only the last few thousand are kept.
@@ -244,7 +249,7 @@ impl Shared {
             Api::Anthropic => anthropic::hear(&headers, &body, key.as_deref()),
             Api::Openai => openai::hear(&headers, &body, key.as_deref()),
         };
-        let fault = self.settings().faults.pop_front();
+        let fault = self.settings().faults.pop_front().flatten();
         let wrong = heard.as_ref().err().map(|refusal| refusal.message.clone());
         let heard = heard.and_then(|heard| match fault.as_ref().and_then(Fault::refusal) {
             Some(refusal) => Err(refusal),
