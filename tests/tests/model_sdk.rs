@@ -1,6 +1,8 @@
 //! The scripted model speaks the real protocols: the official clients of Anthropic and OpenAI take it for theirs, answers and
 //! errors alike.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{process::Stdio, time::Duration};
 
 use roost_runner::standin::model::{Fault, ModelServer, SCRIPTED_MODEL, Script, Turn};
