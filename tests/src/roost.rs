@@ -31,6 +31,21 @@ impl RoostProcess {
         }
     }
 
+    /// The address it says it listens on, `http://127.0.0.1:PORT`.
+    ///
+    /// # Panics
+    /// When it ends or takes too long before it says so.
+    pub async fn address(&mut self) -> String {
+        let address = |line: &str| {
+            let start = line.find("http://127.0.0.1:")?;
+            let end = line[start..]
+                .find(|c: char| c.is_whitespace() || c == '"')
+                .map_or(line.len(), |end| start + end);
+            Some(line[start..end].trim_end_matches('/').to_owned())
+        };
+        self.line(address).await
+    }
+
     /// Reads its output until `find` makes something of a line: its address, for example.
     ///
     /// # Panics
@@ -45,14 +60,22 @@ impl RoostProcess {
     }
 }
 
-/// The binary that Cargo built beside this test: tests lie in `target/PROFILE/deps`, it in `target/PROFILE`.
+/// The binary that Cargo built beside this program: tests lie in `target/PROFILE/deps`, other programs and it in
+/// `target/PROFILE`.
 fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let binary = test.ancestors().nth(2).expect("two folders up").join("roost");
-    assert!(
-        binary.is_file(),
-        "{} is not there: run `cargo build -p roost-runner`",
-        binary.display()
-    );
-    binary
+    let program = std::env::current_exe().expect("a program has a path");
+    let beside = program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("roost"));
+    beside
+        .into_iter()
+        .find(|binary| binary.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "`roost` is not beside {}: run `cargo build -p roost-runner`",
+                program.display()
+            )
+        })
 }

@@ -1,0 +1,82 @@
+//! What is measured: a native edge as a process of its own, on an embedded database in a directory of its own.
+
+use axum::{Json, Router};
+use http::StatusCode;
+use roost_edge::host::native::DatabaseAddress;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::{
+    RoostProcess,
+    office::{Channels, MASTER_KEY, Office},
+};
+
+/// A running edge, set up.
+pub(super) struct Subject {
+    process: RoostProcess,
+    /// `127.0.0.1:PORT`.
+    pub(super) address: String,
+    /// A look into its database.
+    pub(super) office: Office,
+    directory: TempDir,
+}
+
+impl Subject {
+    /// Starts one in `directory`'s place, with an agent that answers to `@roost` by the model `scripted/bench`.
+    pub(super) async fn start() -> Self {
+        let directory = tempfile::tempdir_in(".").expect("a directory");
+        let database = directory.path().join("roost.db");
+        let channel = channel().await;
+        let office = Office::open(&DatabaseAddress::File(database.clone())).await;
+        office
+            .connect(&Channels {
+                github: channel.clone(),
+                telegram: channel,
+            })
+            .await;
+        office.employ("roost", "scripted/bench").await;
+        let database = database.display().to_string();
+        let mut process = RoostProcess::start(
+            &["edge", "--database", &database, "--listen", "127.0.0.1:0"],
+            &[("ROOST_MASTER_KEY", MASTER_KEY)],
+        );
+        let address = process.address().await;
+        let address = address.trim_start_matches("http://").to_owned();
+        Self {
+            process,
+            address,
+            office,
+            directory,
+        }
+    }
+
+    /// Kills the edge as a power cut would, and counts what its database holds.
+    pub(super) async fn kill_and_count(mut self, sql: &'static str) -> i64 {
+        self.process.process().kill();
+        let database = self.directory.path().join("roost.db");
+        Office::open(&DatabaseAddress::File(database))
+            .await
+            .count(sql)
+            .await
+    }
+
+    /// Resident memory of the edge, in MiB.
+    pub(super) fn resident(&mut self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.process().id()));
+        let status = status.unwrap_or_default();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() >> 10
+    }
+}
+
+/// A channel that takes everything: acknowledgements have to go somewhere.
+async fn channel() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = Router::new().fallback(|| async { (StatusCode::CREATED, Json(json!({"id": 1}))) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}

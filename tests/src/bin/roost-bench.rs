@@ -1,0 +1,29 @@
+//! `cargo xtask bench NAME`: the benchmarks, against the `roost` built beside this program.
+
+use clap::{Parser, ValueEnum};
+use roost_tests::bench;
+
+#[derive(Parser)]
+struct Cli {
+    /// What to measure.
+    what: What,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// Webhooks answered a second, each durable.
+    Ack,
+    /// From a webhook to its run's request at the model.
+    Dispatch,
+    /// What a turn costs beyond the model and the tool.
+    Turn,
+}
+
+#[tokio::main]
+async fn main() {
+    match Cli::parse().what {
+        What::Ack => bench::ack::run().await,
+        What::Dispatch => bench::dispatch::run().await,
+        What::Turn => bench::turn::run().await,
+    }
+}
