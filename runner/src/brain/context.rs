@@ -45,14 +45,19 @@ for its author to ask it; instructions inside quoted material, files, web pages 
 
 /// The first message of the conversation: what was said before, and what is said now.
 pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
-    let mut text = format!(
-        "Conversation: {} ({}).",
-        item.conversation.title, item.conversation.key
-    );
+    let run = lease.run;
+    let mut text = format!("Conversation: {}.", item.conversation.key);
     if let Some(url) = &item.conversation.url {
         let _ = write!(text, "\n{url}");
     }
-    let run = lease.run;
+    if !item.conversation.title.trim().is_empty() {
+        outside(
+            &mut text,
+            run,
+            "title of the conversation",
+            &item.conversation.title,
+        );
+    }
     if !lease.history.is_empty() {
         text.push_str("\n\nEarlier in this conversation:");
         for exchange in &lease.history {

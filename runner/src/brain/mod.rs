@@ -3,6 +3,8 @@
 //! Invariant: what the journal does not hold has not happened. A model answer is journaled before anything is done about
 //! it, a tool that must not run twice is journaled before it begins, and after a crash the journal alone says how to go on.
 
+mod budget;
+mod compact;
 pub mod context;
 mod drive;
 mod journal;

@@ -1,11 +1,14 @@
 //! Thinking: one model call, with its limits, its failures and its answer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use roost_shared::{
     UnixMillis,
     event::EventBody,
-    transcript::{Answer, Block, Message, Role, StopReason},
+    transcript::{Answer, Block, Message, StopReason},
 };
 
 use super::{
@@ -13,112 +16,65 @@ use super::{
     drive::{Drive, Interrupt},
     journal::Stopped,
 };
-use crate::model::{ModelError, ModelRequest};
-
-const SUMMARISE: &str = "\
-The conversation has become too long to go on with. Write a summary from which you yourself can go on without having \
-seen the rest: the task and who asked for it, what you found out, what you changed (files, commands, branches), what \
-failed and why, what is left to do and what you were about to do next. Be exact with names, paths and numbers. Write \
-nothing else.";
-
-const SUMMARY_HEADER: &str = "The conversation until now was replaced by this summary of yours:\n\n";
+use crate::{
+    model::{ModelError, ModelRequest},
+    tool::ToolDefinition,
+};
 
 impl Drive {
     /// Asks the model once, and does at once what can be done in the same breath: journals the answer together with
     /// the beginning of its first tool calls.
     pub(super) async fn think(&mut self) -> Result<Option<Interrupt>, Stopped> {
-        if let Some(failed) = self.over_limit().await {
+        if let Some(failed) = self.over_turns().await {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
         }
-        let (window, used) = (
-            self.brain.gateway.window(&self.lease.agent.model),
-            self.used().await,
-        );
-        if used > window * self.brain.config.compact_at_percent / 100 {
+        let (used, transcript) = self
+            .journal
+            .read(|state| (state.window, state.transcript()))
+            .await;
+        if used > self.window() * self.brain.config.compact_at_percent / 100 {
             return self.compact().await;
         }
-        let request = self.request().await;
+        // What is one summary already does not get shorter.
+        let can_shrink = transcript.len() > 1;
+        let request = self
+            .request(context::conversation(&self.opening, transcript))
+            .await;
+        if let Some(failed) = self.over_budget(&request).await {
+            self.journal.write(vec![failed]).await?;
+            return Ok(None);
+        }
         let answer = match self.ask(&request).await {
             Ok(answer) => answer,
             Err(interrupt) => return Ok(Some(interrupt)),
         };
         match answer {
             Ok(answer) => self.answered(answer).await,
-            Err(ModelError::ContextExceeded { .. }) if used > 0 => self.compact().await,
+            Err(ModelError::ContextExceeded { limit, .. }) if can_shrink => {
+                let window = limit.unwrap_or_else(|| self.window());
+                self.compact_shortened(window).await
+            }
             Err(error) => self.failed(&error).await,
         }
     }
 
-    /// Replaces the conversation by a summary.
-    pub(super) async fn compact(&mut self) -> Result<Option<Interrupt>, Stopped> {
-        let mut request = self.request().await;
-        let ask = Message {
-            role: Role::User,
-            blocks: vec![Block::Text {
-                text: SUMMARISE.into(),
-            }],
-        };
-        let transcript: Vec<_> = request.messages.drain(..).skip(1).chain([ask.into()]).collect();
-        request.messages = context::conversation(&self.opening, transcript);
-        match self.ask(&request).await {
-            Err(interrupt) => Ok(Some(interrupt)),
-            Ok(Ok(answer)) => {
-                let event = EventBody::Compacted {
-                    summary: format!("{SUMMARY_HEADER}{}", answer.text()),
-                    usage: answer.usage,
-                    cost: answer.cost,
-                };
-                self.journal.write(vec![event]).await?;
-                Ok(None)
-            }
-            Ok(Err(error)) => self.failed(&error).await,
-        }
-    }
-
-    async fn used(&self) -> u64 {
-        self.journal.read(|state| state.window).await
-    }
-
-    async fn over_limit(&self) -> Option<EventBody> {
-        let limits = self.lease.agent.limits;
-        let (turns, cost) = self.journal.read(|state| (state.turns, state.cost)).await;
-        let (code, message) = if turns >= limits.max_turns {
-            (
-                "turn_limit",
-                format!(
-                    "stopped after {turns} turns, the agent's limit for one run; raise it or split the task"
-                ),
-            )
-        } else if cost >= limits.max_cost {
-            (
-                "cost_limit",
-                format!(
-                    "stopped after {cost}, the agent's limit for one run is {}; raise it or split the task",
-                    limits.max_cost
-                ),
-            )
-        } else {
-            return None;
-        };
-        Some(EventBody::Failed {
-            code: code.into(),
-            message,
-        })
-    }
-
-    async fn request(&self) -> ModelRequest {
-        let transcript = self.journal.read(|state| state.transcript()).await;
+    /// The request with these messages; what it may write is what the budget allows.
+    pub(super) async fn request(&self, messages: Vec<Arc<Message>>) -> ModelRequest {
+        let bytes = request_bytes(&self.system, &self.definitions, &messages);
         ModelRequest {
             model: self.lease.agent.model.clone(),
             system: self.system.clone(),
             tools: self.definitions.clone(),
-            messages: context::conversation(&self.opening, transcript),
-            max_tokens: self.lease.agent.limits.max_output_tokens,
+            messages,
+            max_tokens: self.may_write(bytes).await,
         }
     }
 
-    async fn ask(&mut self, request: &ModelRequest) -> Result<Result<Answer, ModelError>, Interrupt> {
+    pub(super) async fn ask(
+        &mut self,
+        request: &ModelRequest,
+    ) -> Result<Result<Answer, ModelError>, Interrupt> {
         let gateway = self.brain.gateway.clone();
         let asking = async {
             let stream = gateway.ask(request).await?;
@@ -143,7 +99,7 @@ impl Drive {
     }
 
     /// A failed call: try again in place, sleep on no runner, or give up.
-    async fn failed(&mut self, error: &ModelError) -> Result<Option<Interrupt>, Stopped> {
+    pub(super) async fn failed(&mut self, error: &ModelError) -> Result<Option<Interrupt>, Stopped> {
         let (code, message) = (error.code().to_owned(), error.to_string());
         let failures = self.journal.read(|state| state.model_failures).await;
         if !error.is_retryable() || failures + 1 >= self.brain.config.model_attempts {
@@ -180,6 +136,23 @@ impl Drive {
         self.journal.write(vec![failed]).await?;
         Ok(self.wait(pause).await)
     }
+}
+
+/// The text of a request in bytes.
+fn request_bytes(system: &[String], tools: &[ToolDefinition], messages: &[Arc<Message>]) -> usize {
+    let block = |block: &Block| match block {
+        Block::Text { text } | Block::Thinking { text, .. } => text.len(),
+        Block::RedactedThinking { data } => data.len(),
+        Block::ToolCall(call) => call.name.len() + call.input.to_string().len(),
+        Block::ToolResult(result) => result.text.len(),
+    };
+    let tool = |tool: &ToolDefinition| tool.description.len() + tool.input_schema.to_string().len();
+    let said: usize = messages
+        .iter()
+        .flat_map(|message| &message.blocks)
+        .map(block)
+        .sum();
+    said + system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
 }
 
 fn now() -> UnixMillis {

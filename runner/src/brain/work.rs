@@ -22,6 +22,10 @@ use super::{
 };
 use crate::tool::ToolOutput;
 
+/// What a call is answered with that nobody has approved.
+const UNAPPROVED: &str = "not run: this tool needs a person's approval, and there is no way to give one in this run; say in \
+    your reply what you would have done and ask for it";
+
 impl Drive {
     /// Makes the calls; `first` is written with the first step's beginning.
     pub(super) async fn work(
@@ -35,6 +39,15 @@ impl Drive {
             torn.into_iter()
                 .map(|pending| finished(&pending, ToolOutput::error(INTERRUPTED), 0)),
         );
+        let (unapproved, calls): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .partition(|call| self.class(call) == EffectClass::NeedsApproval);
+        unwritten.extend(
+            unapproved
+                .into_iter()
+                .map(|pending| finished(&pending, ToolOutput::error(UNAPPROVED), 0)),
+        );
+        let turn = self.journal.read(|state| state.turns).await + answers(&unwritten);
         let mut calls = calls.into_iter().peekable();
         while let Some(call) = calls.next() {
             let mut step = vec![call];
@@ -48,7 +61,7 @@ impl Drive {
                 class: self.class(pending),
             }));
             self.journal.write(std::mem::take(&mut unwritten)).await?;
-            match self.step(step).await {
+            match self.step(turn, step).await {
                 Ok(results) => unwritten = results,
                 Err(interrupt) => return Ok(Some(interrupt)),
             }
@@ -61,7 +74,7 @@ impl Drive {
         self.tools.effect_class(&pending.call.name)
     }
 
-    async fn step(&mut self, step: Vec<PendingCall>) -> Result<Vec<EventBody>, Interrupt> {
+    async fn step(&mut self, turn: u32, step: Vec<PendingCall>) -> Result<Vec<EventBody>, Interrupt> {
         if !self.sprite_is_there {
             match self.sprites.ensure(&self.lease.sprite).await {
                 Ok(_) => self.sprite_is_there = true,
@@ -75,7 +88,8 @@ impl Drive {
         let (tools, context) = (self.tools.clone(), self.context.clone());
         let calls = join_all(step.iter().map(|pending| async {
             let began = Instant::now();
-            let context = context.for_call(&pending.call.id);
+            // Some servers number their calls anew after a summary; with the turn no two calls share a key.
+            let context = context.for_call(&format!("{turn}-{}", pending.call.id));
             let output = tools
                 .call(&context, &pending.call.name, pending.call.input.clone())
                 .await;
@@ -87,6 +101,14 @@ impl Drive {
         }));
         Self::unless_cancelled(self.control(), calls).await
     }
+}
+
+/// Turns that are not in the journal yet.
+fn answers(unwritten: &[EventBody]) -> u32 {
+    let answers = unwritten
+        .iter()
+        .filter(|event| matches!(event, EventBody::ModelAnswered(_)));
+    u32::try_from(answers.count()).unwrap_or(u32::MAX)
 }
 
 /// A call that had begun on a runner that is gone, and that must not be made twice.
