@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use event_listener::{Event, EventListener};
@@ -22,12 +25,15 @@ pub enum Topic {
 
 /// The bells of one edge.
 #[derive(Default)]
-pub struct Bells(Mutex<HashMap<Topic, Arc<Event>>>);
+pub struct Bells {
+    bells: Mutex<HashMap<Topic, Arc<Event>>>,
+    closed: AtomicBool,
+}
 
 impl Bells {
     /// Begins to wait. Listen first, then look, then wait: so nothing that happens in between is missed.
     pub fn listen(&self, topic: Topic) -> EventListener {
-        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         // A bell nobody holds a listener of is dead weight: run journals come and go.
         if bells.len() > 1024 {
             bells.retain(|_, bell| bell.total_listeners() > 0);
@@ -37,9 +43,23 @@ impl Bells {
 
     /// Wakes up to `waiters`.
     pub fn ring(&self, topic: &Topic, waiters: usize) {
-        let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bell) = bells.get(topic) {
             bell.notify_additional(waiters);
         }
+    }
+
+    /// The edge shuts down: wakes everybody, and from now on nobody should wait.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        for bell in bells.values() {
+            bell.notify_additional(usize::MAX);
+        }
+    }
+
+    /// Whether the edge shuts down.
+    pub fn closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 }

@@ -1,6 +1,9 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
+pub mod all_in_one;
 pub mod brain;
+pub mod cli;
+pub mod config;
 pub mod edge_client;
 pub mod fixture;
 pub mod model;

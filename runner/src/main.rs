@@ -1,3 +1,7 @@
-//! The binary `roost`.
+//! The binary `roost`: all it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roost_runner::cli::main()
+}

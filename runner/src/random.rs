@@ -6,8 +6,13 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// 32 hexadecimal digits nobody can guess.
 pub(crate) fn hex_id() -> String {
-    let mut bytes = [0_u8; 16];
+    bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Random bytes, at most 256.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0_u8; N];
     // Requests this small are answered whole once the kernel has entropy; before that, or interrupted, ask again.
     while getrandom(&mut bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {}
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
 }

@@ -1,13 +1,22 @@
 //! The native host: axum on tokio, with an embedded libSQL file or a libSQL server.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use roost_shared::UnixMillis;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     db::{DbError, embedded::EmbeddedDatabase, hrana::HranaDatabase, hrana::InvalidAddress},
+    edge::Edge,
     ports::{Background, Clock, Database, HttpClient, HttpError, Ports, Random},
 };
 
@@ -74,6 +83,43 @@ pub fn ports(address: &DatabaseAddress) -> Result<Ports, HostError> {
         random: Arc::new(NativeRandom),
         background: Arc::new(NativeBackground),
     })
+}
+
+/// How long requests may take to be answered once the edge is told to stop. Streams and held polls are cut then; their
+/// readers come back.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves `edge` until `shutdown` completes; then takes no new requests and answers those under way.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(
+    listener: TcpListener,
+    edge: Arc<Edge>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // An answer is one small write; it must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("TCP_NODELAY could not be set: {error}");
+        }
+    });
+    let (stopping, mut stopped) = watch::channel(());
+    let closing = edge.clone();
+    let server = axum::serve(listener, edge.router()).with_graceful_shutdown(async move {
+        shutdown.await;
+        closing.bells.close();
+        stopping.send_replace(());
+    });
+    let drained = async {
+        // An error means that the server ended first and dropped the sender.
+        let _ = stopped.changed().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = drained => Ok(()),
+    }
 }
 
 struct NativeHttp(reqwest::Client);

@@ -61,7 +61,7 @@ pub(super) async fn poll(
         let mut bell = std::pin::pin!(bell);
         loop {
             let now = edge.now();
-            if now >= until {
+            if now >= until || edge.bells.closed() {
                 return Ok(Json(response));
             }
             let nap = edge

@@ -1,0 +1,97 @@
+//! The edge's database: where it is, and bringing it up to date.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use roost_edge::{
+    db::{
+        Database, DbError,
+        migrate::{self, Schema},
+    },
+    edge::DEFAULT_WORKSPACE,
+    host::native::{self, DatabaseAddress, HostError},
+    setup,
+};
+use roost_shared::UnixMillis;
+use serde::Serialize;
+
+use crate::{
+    cli::Failure,
+    config::{Config, Secret},
+};
+
+/// What [`migrate`](fn@migrate) did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Migrated {
+    /// Path or URL.
+    pub database: String,
+    /// The migrations it applied now, oldest first.
+    pub applied: Vec<&'static str>,
+    /// The workspace that is there now.
+    pub workspace: &'static str,
+}
+
+/// Applies the missing migrations and creates the default workspace.
+///
+/// # Errors
+/// When the database is not configured, can't be reached, or is of a newer version than this program.
+pub async fn migrate(config: &Config) -> Result<Migrated, Failure> {
+    let database = native::ports(&address(config)?).map_err(host_failure)?.database;
+    Ok(Migrated {
+        database: config.edge.database.clone().unwrap_or_default(),
+        applied: prepare(&database).await?,
+        workspace: DEFAULT_WORKSPACE,
+    })
+}
+
+/// Brings an open database up to date and gives the names of what was applied.
+pub(super) async fn prepare(database: &Arc<dyn Database>) -> Result<Vec<&'static str>, Failure> {
+    if let Schema::Newer { found, wanted } = migrate::inspect(database).await.map_err(failure)? {
+        let message =
+            format!("the database has {found} migrations, this program knows {wanted}; use a newer one");
+        return Err(Failure::failed("schema_newer", message));
+    }
+    let applied = migrate::migrate(database, now()).await.map_err(failure)?;
+    setup::ensure_workspace(database, DEFAULT_WORKSPACE, now())
+        .await
+        .map_err(failure)?;
+    Ok(applied)
+}
+
+/// Where the configuration says that the database is.
+pub(super) fn address(config: &Config) -> Result<DatabaseAddress, Failure> {
+    let database = config.edge.database.as_deref().ok_or_else(|| {
+        Failure::usage(
+            "no_database",
+            "no database is configured; say where it is with --database PATH or --database URL",
+        )
+    })?;
+    let token = config.edge.database_token.as_ref().map(Secret::expose);
+    Ok(DatabaseAddress::parse(database, token.map(str::to_owned)))
+}
+
+pub(super) fn failure(error: DbError) -> Failure {
+    match error {
+        DbError::Unavailable(reason) => Failure::failed(
+            "database_unavailable",
+            format!("the database can't be used: {reason}; check its path or URL, and that its server runs"),
+        ),
+        other => Failure::failed("database_error", other),
+    }
+}
+
+pub(super) fn host_failure(error: HostError) -> Failure {
+    match error {
+        HostError::Database(error) => failure(error),
+        HostError::Address(error) => Failure::usage("database_address", error),
+        HostError::Http(_) => Failure::failed("no_http_client", error),
+    }
+}
+
+/// Now, by this machine's clock.
+pub(super) fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

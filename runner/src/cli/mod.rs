@@ -1,0 +1,64 @@
+//! The command line: one file per command.
+//!
+//! Invariants: data goes to standard output, everything else to standard error; an error is one sentence that says what
+//! to do; the exit code is 0 for ok, 1 for failed, 2 for wrong usage or configuration.
+
+mod code;
+mod config;
+mod edge;
+mod failure;
+mod migrate;
+mod options;
+mod output;
+mod shutdown;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// What stands below the help of `roost` itself.
+const AFTER_HELP: &str = "\
+Configuration: flags count more than ROOST_… variables, those more than roost.toml (`roost config` explains it).
+Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration.
+
+Example:
+  roost up --data ./roost-data";
+
+/// Durable AI agents: webhooks become runs, runs become replies.
+#[derive(Debug, Parser)]
+#[command(name = "roost", version, after_help = AFTER_HELP, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Edge(edge::Args),
+    Migrate(migrate::Args),
+    Token(token::Args),
+    Code(code::Args),
+    Config(config::Args),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (format, outcome) = match cli.command {
+        Command::Edge(args) => (args.output.format(), edge::run(args)),
+        Command::Migrate(args) => (args.output.format(), migrate::run(args)),
+        Command::Token(args) => (args.output.format(), token::run(args)),
+        Command::Code(args) => (args.output.format(), code::run(args)),
+        Command::Config(args) => (output::Format::Text, config::run(&args)),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            format.error(&failure);
+            failure.exit.into()
+        }
+    }
+}
