@@ -11,6 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelConfig;
+
 /// The name of the file in the data directory.
 pub const FILE_NAME: &str = "roost.toml";
 
@@ -18,7 +20,7 @@ pub const FILE_NAME: &str = "roost.toml";
 pub const REFERENCE: &str = include_str!("../../docs/reference/roost.toml");
 
 /// All that can be configured.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The edge: `roost edge`, `up`, `migrate`, `token`, `code`.
@@ -27,6 +29,9 @@ pub struct Config {
     pub runner: RunnerConfig,
     /// The sprites: `roost sprites`, and where a runner finds them.
     pub sprites: SpritesConfig,
+    /// The models: providers, prices, patience.
+    #[serde(skip_serializing)]
+    pub models: ModelConfig,
 }
 
 /// The native edge.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod edge_client;
 pub mod fixture;
 pub mod model;
+pub mod node;
 mod random;
 pub mod sprite;
 pub mod standin;

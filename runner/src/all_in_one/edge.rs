@@ -4,6 +4,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use roost_edge::{
     auth::keys::MasterKey,
+    db::Database,
     edge::{Edge, PrivateAddresses, Settings},
     host::native,
 };
@@ -68,6 +69,11 @@ impl BoundEdge {
     /// How this machine reaches it, without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its database.
+    pub(super) fn database(&self) -> &Arc<dyn Database> {
+        &self.edge.ports.database
     }
 
     /// Serves until `shutdown` completes and what was under way is answered.

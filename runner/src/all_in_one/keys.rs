@@ -21,6 +21,9 @@ pub const WORKSPACE: &str = DEFAULT_WORKSPACE;
 /// The master key's file in a data directory.
 pub const KEY_FILE: &str = "master.key";
 
+/// The code of the failure when no master key is configured.
+pub const NO_MASTER_KEY: &str = "no_master_key";
+
 /// How long a code to sign in is good.
 const CODE_GOOD_FOR: Duration = Duration::from_secs(600);
 
@@ -86,7 +89,7 @@ pub fn master_key(config: &Config, data: Option<&Path>) -> Result<MasterKey, Fai
     match data.map(in_data_directory).transpose()?.flatten() {
         Some(key) => Ok(key),
         None => Err(Failure::usage(
-            "no_master_key",
+            NO_MASTER_KEY,
             "there is no master key: make one with `openssl rand -base64 32`, keep it safe, and give it by ROOST_MASTER_KEY \
              or --master-key-file",
         )),

@@ -5,6 +5,7 @@
 
 pub mod database;
 pub mod edge;
+pub mod house;
 pub mod keys;
 
 use crate::cli::Failure;

@@ -10,8 +10,12 @@ mod failure;
 mod migrate;
 mod options;
 mod output;
+mod runner;
+mod send;
 mod shutdown;
+mod sprites;
 mod token;
+mod up;
 
 use std::process::ExitCode;
 
@@ -37,10 +41,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Edge(edge::Args),
+    Runner(runner::Args),
+    Sprites(sprites::Args),
     Migrate(migrate::Args),
     Token(token::Args),
     Code(code::Args),
+    Send(send::Args),
     Config(config::Args),
 }
 
@@ -48,6 +56,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (format, outcome) = match cli.command {
+        Command::Up(args) => (args.output.format(), up::run(args)),
+        Command::Runner(args) => (args.output.format(), runner::run(args)),
+        Command::Sprites(args) => (args.output.format(), sprites::run(args)),
+        Command::Send(args) => (args.output.format(), send::run(args)),
         Command::Edge(args) => (args.output.format(), edge::run(args)),
         Command::Migrate(args) => (args.output.format(), migrate::run(args)),
         Command::Token(args) => (args.output.format(), token::run(args)),

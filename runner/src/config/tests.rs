@@ -1,10 +1,14 @@
 //! The reference file says what the types say, and mistakes are named.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::Value;
 
 use super::{Config, REFERENCE};
+use crate::model::{ModelConfig, ModelSettings, Patience, ProviderConfig};
 
 /// A reference file's keys are commented out without a blank after the `#`; prose has one.
 fn uncommented() -> String {
@@ -67,7 +71,8 @@ fn comment_above(dotted: &str) -> String {
 #[test]
 fn the_reference_is_the_defaults_and_nothing_but() {
     let as_it_stands = Config::parse(REFERENCE, Path::new("roost.toml")).unwrap();
-    assert_eq!(as_it_stands, Config::default());
+    assert_eq!(keys(&as_it_stands), keys(&Config::default()));
+    assert!(as_it_stands.models.providers.is_empty() && as_it_stands.models.models.is_empty());
 
     let shown = Config::parse(&uncommented(), Path::new("roost.toml")).unwrap();
     let (shown, defaults) = (keys(&shown), keys(&Config::default()));
@@ -85,6 +90,70 @@ fn the_reference_is_the_defaults_and_nothing_but() {
             assert!(!comment.contains("No default"), "{key} has a default");
         }
     }
+}
+
+/// Gives the names of a struct's fields to whoever deserialises one from it, and nothing else.
+struct FieldsOf<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> serde::Deserializer<'de> for FieldsOf<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("only fields are of interest"))
+    }
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn fields_of<T: for<'de> serde::Deserialize<'de>>() -> BTreeSet<&'static str> {
+    let mut fields: &'static [&'static str] = &[];
+    drop(T::deserialize(FieldsOf(&mut fields)));
+    assert!(!fields.is_empty());
+    fields.iter().copied().collect()
+}
+
+#[test]
+fn the_models_part_of_the_reference_shows_every_key() {
+    let shown: toml::Table = uncommented().parse().unwrap();
+    let models = shown["models"].as_table().unwrap();
+    let keys_at = |path: &[&str]| -> BTreeSet<String> {
+        let table = path
+            .iter()
+            .fold(models, |table, key| table[*key].as_table().unwrap());
+        table.keys().cloned().collect()
+    };
+    let same = |shown: BTreeSet<String>, fields: BTreeSet<&str>| {
+        assert_eq!(shown.iter().map(String::as_str).collect::<BTreeSet<_>>(), fields);
+    };
+    same(keys_at(&[]), fields_of::<ModelConfig>());
+    same(keys_at(&["patience"]), fields_of::<Patience>());
+    same(
+        keys_at(&["providers", "openrouter"]),
+        fields_of::<ProviderConfig>(),
+    );
+    same(
+        keys_at(&["models", "openrouter/some/model"]),
+        fields_of::<ModelSettings>(),
+    );
+
+    let patience = Config::parse(&uncommented(), Path::new("roost.toml"))
+        .unwrap()
+        .models
+        .patience;
+    assert_eq!(format!("{patience:?}"), format!("{:?}", Patience::default()));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! `roost sprites`: the sprite host alone.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{
+    Exit, Failure,
+    options::{LogArgs, PlaceArgs, put},
+    output::OutputArgs,
+    shutdown,
+};
+use crate::{
+    all_in_one::runtime,
+    config::Secret,
+    sprite::host::{self, HostConfig},
+};
+
+/// Run a sprite host: the agents' computers, as plain processes on this machine
+///
+/// Commands in its sprites are NOT isolated: they run as the user who starts the host. It serves the Sprites API and keeps
+/// sprites in the data directory.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  roost sprites --listen 127.0.0.1:7420 --data ./sprites --token \"$(openssl rand -hex 16)\"")]
+pub(super) struct Args {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The token that every request must carry
+    #[arg(
+        long,
+        env = "ROOST_SPRITES_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    let format = args.output.format();
+    args.log.start()?;
+    let mut config = args.place.config()?;
+    let data = args.place.data()?;
+    config.sprites.listen = args.listen.unwrap_or(config.sprites.listen);
+    put(&mut config.sprites.token, args.token.map(Secret::from));
+    let Some(token) = config.sprites.token else {
+        return Err(Failure::usage(
+            "no_sprites_token",
+            "a sprite host needs a token: whoever reaches it without one would run commands here; make one with \
+             `openssl rand -hex 16` and give it by --token",
+        ));
+    };
+    let listen = config.sprites.listen;
+    runtime()?.block_on(async move {
+        let shutdown = shutdown::listen()?;
+        let failed = |error| Failure::listen(listen, &error);
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let url = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let host = HostConfig::new(data, token.expose());
+        format.print(
+            &json!({ "event": "listening", "url": url }),
+            &format!("listening on {url}"),
+        );
+        host::serve(listener, host, shutdown.asked())
+            .await
+            .map_err(|error| Failure::failed(error.code(), error))?;
+        Ok(Exit::Ok)
+    })
+}
