@@ -11,7 +11,11 @@ use tokio::sync::Mutex;
 /// A libSQL server with an office on it.
 async fn server() -> (Sqld, Office) {
     let sqld = Sqld::start().await;
-    let office = Office::open(&DatabaseAddress::Server { url: sqld.url(), token: None }).await;
+    let office = Office::open(&DatabaseAddress::Server {
+        url: sqld.url(),
+        token: None,
+    })
+    .await;
     conformance::prepare(&office).await;
     (sqld, office)
 }
@@ -44,7 +48,12 @@ async fn native_edge_with_its_embedded_database() {
     let database = database.display().to_string();
     let mut edge = RoostProcess::start(&["edge", "--listen", "127.0.0.1:0"], &variables(&database));
     let url = edge.address().await;
-    conformance::run(&Target { name: "native, embedded", url: &url, office: &office }).await;
+    conformance::run(&Target {
+        name: "native, embedded",
+        url: &url,
+        office: &office,
+    })
+    .await;
 }
 
 #[tokio::test]

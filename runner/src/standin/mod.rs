@@ -2,4 +2,5 @@
 //!
 //! Invariant: a stand-in never passes for the real thing; whatever it answers says what it is.
 
+pub mod github;
 pub mod model;

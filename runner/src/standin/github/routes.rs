@@ -1,0 +1,252 @@
+//! The stand-in's routes.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{GithubFault, Made, MadeKind, Novelty, Shared, git, token};
+
+/// Characters a comment may have.
+const COMMENT: usize = 65_536;
+/// The reactions there are.
+const REACTIONS: [&str; 8] = [
+    "+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes",
+];
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(
+            "/app/installations/{installation}/access_tokens",
+            post(token::issue),
+        )
+        .route(
+            "/repos/{owner}/{name}/issues/{number}/comments",
+            get(list).post(comment),
+        )
+        .route("/repos/{owner}/{name}/issues/{number}/reactions", post(react))
+        .route(
+            "/repos/{owner}/{name}/issues/comments/{number}/reactions",
+            post(react),
+        )
+        .route(
+            "/repos/{owner}/{name}/pulls/comments/{number}/reactions",
+            post(react),
+        )
+        .route(
+            "/repos/{owner}/{name}/pulls/{number}/comments/{first}/replies",
+            post(reply),
+        )
+        .route("/{owner}/{name}/{*path}", get(git::read))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "Not Found") })
+        .with_state(shared)
+}
+
+/// GitHub's way to say no.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+    let documentation = "https://docs.github.com/rest";
+    let body = json!({"message": message, "documentation_url": documentation, "status": status.as_str()});
+    (status, Json(body)).into_response()
+}
+
+/// A call that GitHub would refuse, with its words.
+struct Refused(StatusCode, &'static str);
+
+#[derive(Deserialize)]
+struct CommentBody {
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct ReactionBody {
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default = "first_page")]
+    page: usize,
+    #[serde(default = "usual_page")]
+    per_page: usize,
+}
+
+fn first_page() -> usize {
+    1
+}
+
+fn usual_page() -> usize {
+    30
+}
+
+/// One call that writes: who, where, what.
+struct Call<'a> {
+    shared: &'a Shared,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    repository: String,
+    body: &'a Bytes,
+}
+
+impl Call<'_> {
+    /// The body, if the caller may write here and it is what GitHub takes.
+    fn accept<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Refused> {
+        let body: Value = serde_json::from_slice(self.body).unwrap_or(Value::Null);
+        self.shared.record(self.uri.path(), body.clone());
+        if !token::may_write(self.shared, self.headers, &self.repository) {
+            return Err(Refused(StatusCode::UNAUTHORIZED, "Bad credentials"));
+        }
+        if !self.headers.contains_key("user-agent") {
+            let words = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header";
+            return Err(Refused(StatusCode::FORBIDDEN, words));
+        }
+        serde_json::from_value(body)
+            .map_err(|_| Refused(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed"))
+    }
+
+    /// Makes it, or fails as the next fault says.
+    async fn make(&self, kind: MadeKind, target: u64, content: &str) -> Response {
+        let fault = self.shared.state().faults.pop_front();
+        let failed = refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error");
+        match fault {
+            Some(GithubFault::SecondaryLimit { retry_after }) => {
+                let words = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
+                let mut limited = refusal(StatusCode::FORBIDDEN, words);
+                limited
+                    .headers_mut()
+                    .insert("retry-after", HeaderValue::from(retry_after.as_secs()));
+                return limited;
+            }
+            Some(GithubFault::ErrorBefore) => return failed,
+            Some(GithubFault::ErrorAfter) => {
+                self.shared.make(kind, &self.repository, target, content);
+                return failed;
+            }
+            Some(GithubFault::Slow(span)) => tokio::time::sleep(span).await,
+            None => {}
+        }
+        let (made, novelty) = self.shared.make(kind, &self.repository, target, content);
+        let status = if novelty == Novelty::New {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        let mut response = (status, Json(shown(&made))).into_response();
+        response
+            .headers_mut()
+            .insert("x-ratelimit-remaining", HeaderValue::from_static("4999"));
+        response
+    }
+}
+
+fn shown(made: &Made) -> Value {
+    match made.kind {
+        MadeKind::Reaction => json!({"id": made.id, "content": made.content}),
+        MadeKind::Comment | MadeKind::ReviewReply => {
+            json!({"id": made.id, "body": made.content, "user": {"login": "roost[bot]", "type": "Bot"}})
+        }
+    }
+}
+
+async fn comment(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, name, number)): Path<(String, String, u64)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let repository = format!("{owner}/{name}");
+    let call = Call {
+        shared: &shared,
+        uri: &uri,
+        headers: &headers,
+        repository,
+        body: &body,
+    };
+    match call.accept::<CommentBody>() {
+        Ok(CommentBody { body }) if body.trim().is_empty() || body.chars().count() > COMMENT => {
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed")
+        }
+        Ok(CommentBody { body }) => call.make(MadeKind::Comment, number, &body).await,
+        Err(Refused(status, words)) => refusal(status, words),
+    }
+}
+
+async fn reply(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, name, number, _first)): Path<(String, String, u64, u64)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let repository = format!("{owner}/{name}");
+    let call = Call {
+        shared: &shared,
+        uri: &uri,
+        headers: &headers,
+        repository,
+        body: &body,
+    };
+    match call.accept::<CommentBody>() {
+        Ok(CommentBody { body }) => call.make(MadeKind::ReviewReply, number, &body).await,
+        Err(Refused(status, words)) => refusal(status, words),
+    }
+}
+
+async fn react(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, name, target)): Path<(String, String, u64)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let repository = format!("{owner}/{name}");
+    let call = Call {
+        shared: &shared,
+        uri: &uri,
+        headers: &headers,
+        repository,
+        body: &body,
+    };
+    match call.accept::<ReactionBody>() {
+        Ok(ReactionBody { content }) if REACTIONS.contains(&content.as_str()) => {
+            call.make(MadeKind::Reaction, target, &content).await
+        }
+        Ok(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed"),
+        Err(Refused(status, words)) => refusal(status, words),
+    }
+}
+
+async fn list(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, name, number)): Path<(String, String, u64)>,
+    Query(Page { page, per_page }): Query<Page>,
+    headers: HeaderMap,
+) -> Response {
+    let repository = format!("{owner}/{name}");
+    if !token::may_write(&shared, &headers, &repository) {
+        return refusal(StatusCode::UNAUTHORIZED, "Bad credentials");
+    }
+    let state = shared.state();
+    let here = |made: &&Made| {
+        made.kind == MadeKind::Comment && made.repository == repository && made.target == number
+    };
+    let per_page = per_page.clamp(1, 100);
+    let skipped = page.saturating_sub(1).saturating_mul(per_page);
+    let shown: Vec<Value> = state
+        .made
+        .iter()
+        .filter(here)
+        .skip(skipped)
+        .take(per_page)
+        .map(shown)
+        .collect();
+    Json(shown).into_response()
+}
