@@ -166,9 +166,10 @@ CREATE TABLE runners (
 
 -- Credentials are signed, not stored; here stand those that are no longer good before their time.
 CREATE TABLE spent_tokens (
-    id TEXT PRIMARY KEY,
     workspace_id TEXT NOT NULL,
+    id TEXT NOT NULL,
     spent_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, id) -- so that no workspace can keep another from revoking a token
 ) WITHOUT ROWID;
 CREATE INDEX spent_tokens_expiry ON spent_tokens (expires_at);
