@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use roost_shared::problem::{Problem, ProblemBody};
 
 use crate::{
-    auth::{seal::SealError, token::TokenError},
+    auth::{seal::SealError, spent::TOKEN_REVOKED, token::TokenError},
     db::{DbError, ValueError},
     ingress::channel::Rejection,
 };
@@ -97,6 +97,11 @@ impl From<DbError> for ApiError {
                     format!("{error}; nothing was stored, send the same request again"),
                 )
             },
+            DbError::Refused { code: TOKEN_REVOKED } => Self::new(
+                StatusCode::UNAUTHORIZED,
+                TOKEN_REVOKED,
+                "the token has been revoked; make a new one",
+            ),
             DbError::Refused { code } => Self::new(
                 StatusCode::CONFLICT,
                 code,

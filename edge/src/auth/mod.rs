@@ -2,6 +2,8 @@
 
 pub mod keys;
 pub mod seal;
+pub mod session;
+pub mod spent;
 pub mod token;
 
 use http::{HeaderMap, header::AUTHORIZATION};

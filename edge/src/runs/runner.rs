@@ -6,14 +6,15 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::{
-    auth::{bearer, token::Audience, token::Claims},
+    auth::{
+        bearer,
+        spent::{self, TOKEN_REVOKED},
+        token::{Audience, Claims},
+    },
     db::{Scope, Statement},
     edge::Edge,
     error::ApiError,
 };
-
-/// The refusal when a runner's token has been revoked.
-const REVOKED: &str = "token_revoked";
 
 /// A runner with a good token.
 pub(super) struct Runner {
@@ -24,11 +25,7 @@ pub(super) struct Runner {
 impl Runner {
     /// Holds a batch back when the token has been revoked. Part of every batch, so that it costs no round trip.
     pub(super) fn guard(&self) -> Statement {
-        self.scope.guard(
-            REVOKED,
-            "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM spent_tokens WHERE workspace_id = ?1 AND id = ?2)",
-            [self.claims.jti.into()],
-        )
+        spent::not_spent(&self.scope, TOKEN_REVOKED, self.claims.jti)
     }
 }
 

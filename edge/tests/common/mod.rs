@@ -175,3 +175,152 @@ pub fn signed(id: &str, conversation: &str, text: &str) -> Request<Body> {
         .body(Body::from(body))
         .unwrap()
 }
+
+/// A request of a person or their program: an API token, or a session's cookie from one of our own pages.
+pub enum As<'a> {
+    Token(&'a str),
+    Cookie(&'a str),
+    Nobody,
+}
+
+impl TestEdge {
+    /// A token of the edge.
+    pub fn token(&self, audience: Audience, workspace: &str) -> String {
+        let edge = &self.edge;
+        let span = Duration::from_secs(3600);
+        let claims = Tokens::claims(audience, edge.token_id(), workspace, "a user", edge.now(), span);
+        edge.tokens.issue(&claims).unwrap()
+    }
+
+    /// Signs in with a fresh code and gives the session's cookie.
+    pub async fn sign_in(&self) -> String {
+        let code = self.token(Audience::Login, DEFAULT_WORKSPACE);
+        let request = Request::post("/api/v1/login")
+            .header("content-type", "application/json")
+            .body(Body::from(json!({ "code": code }).to_string()))
+            .unwrap();
+        let response = self.edge.router().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    }
+
+    /// Calls the public API, with a body unless it is null.
+    pub async fn api(&self, who: As<'_>, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        self.call(api_request(who, method, path, body)).await
+    }
+
+    /// Lets a runner take every waiting run and gives the leases.
+    pub async fn lease(&self) -> Vec<Value> {
+        let body = self.poll("one", json!([])).await;
+        body["leases"].as_array().unwrap().clone()
+    }
+
+    /// Appends events to a run under its first lease.
+    pub async fn append(&self, run: &str, expected_seq: u64, events: Value) {
+        let body = json!({"epoch": 1, "expected_seq": expected_seq, "events": events});
+        let (status, body) = self.runner(&format!("/runs/{run}/events"), body).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+
+    /// A run that was delivered, leased and completed.
+    pub async fn completed(&self, id: &str) -> String {
+        let (_, received) = self.say(id, id, "please look").await;
+        self.lease().await;
+        let run = received["runs"][0].as_str().unwrap().to_owned();
+        for (seq, events) in [2, 3, 5].into_iter().zip(work()) {
+            self.append(&run, seq, events).await;
+        }
+        run
+    }
+}
+
+/// A model answer that asks for `bash`, its result, and the end.
+pub fn work() -> [Value; 3] {
+    let usage = json!({"input": 100, "output": 20, "cache_read": 7, "cache_write": 0});
+    let call = json!({"type": "tool_call", "id": "t1", "name": "bash", "input": {"command": "ls"}});
+    [
+        json!([{"type": "model_answered", "model": "demo", "blocks": [call], "stop": "tool_use", "usage": usage,
+                "cost": 225, "first_byte_ms": 3, "took_ms": 9}]),
+        json!([{"type": "tool_started", "call": "t1", "class": "at_most_once"},
+               {"type": "tool_finished", "call": "t1", "text": "a\nb", "took_ms": 4}]),
+        json!([{"type": "completed", "reply": "done"}]),
+    ]
+}
+
+/// A request to the public API, with a body unless it is null.
+pub fn api_request(who: As<'_>, method: &str, path: &str, body: Value) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+    request = match who {
+        As::Token(token) => request.header("authorization", format!("Bearer {token}")),
+        As::Cookie(cookie) => request
+            .header("cookie", cookie)
+            .header("sec-fetch-site", "same-origin"),
+        As::Nobody => request,
+    };
+    if body.is_null() {
+        return request.body(Body::empty()).unwrap();
+    }
+    request
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
+}
+
+/// The messages of a stream of server-sent events, read as they come.
+pub struct Messages {
+    body: Body,
+    text: String,
+}
+
+/// One message: its id, its type and its data.
+pub struct Message {
+    pub id: Option<u64>,
+    pub event: Option<String>,
+    pub data: String,
+}
+
+impl Messages {
+    pub fn of(response: axum::response::Response) -> Self {
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            body: response.into_body(),
+            text: String::new(),
+        }
+    }
+
+    /// The next message; nothing when the stream has ended.
+    pub async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let message = Message::parse(block);
+                self.text = rest.to_owned();
+                if message.is_some() {
+                    return message;
+                }
+                continue;
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.text
+                .push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+}
+
+impl Message {
+    /// The message in a block of lines; nothing if it is only a comment.
+    fn parse(block: &str) -> Option<Self> {
+        let field = |name: &'static str| {
+            block
+                .lines()
+                .filter_map(move |line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        let data: Vec<_> = field("data").collect();
+        (!data.is_empty()).then(|| Self {
+            id: field("id").next().map(|id| id.parse().unwrap()),
+            event: field("event").next().map(str::to_owned),
+            data: data.join("\n"),
+        })
+    }
+}

@@ -1,0 +1,311 @@
+//! Runs: what each is about, where it stands and what it has used up.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use roost_shared::{
+    AgentId, ConversationId, DeliveryId, IntegrationId, MicroUsd, RunId, UnixMillis,
+    run::Phase,
+    wire::SignalBody,
+    work::{Trust, WorkItem},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    effects::{self, EffectView},
+    extract::{Id, Params},
+    page::{Page, Position},
+};
+use crate::{
+    auth::session::Person,
+    db::{DbError, Row, ValueError},
+    edge::Edge,
+    error::ApiError,
+    runs::signal::{self, Cancelled},
+};
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize)]
+pub struct Query {
+    /// Only those in this phase.
+    #[serde(default)]
+    pub phase: Option<String>,
+    /// Only this agent's.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
+    /// The page before's `next`.
+    #[serde(default)]
+    pub cursor: Option<RunId>,
+    /// Runs of a page, 1 to 200; 50 without.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// A run as a list shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// Where it stands: `queued`, `running`, `parked`, `completed`, `failed` or `cancelled`.
+    pub phase: &'static str,
+    /// Who works.
+    pub agent: AgentRef,
+    /// The integration it came in by.
+    pub integration: IntegrationRef,
+    /// The thread it belongs to.
+    pub conversation: ConversationRef,
+    /// What it was asked.
+    pub asked: Asked,
+    /// Model answers so far.
+    pub turns: u64,
+    /// Micro-dollars so far.
+    pub cost: MicroUsd,
+    /// Tokens so far, read and written.
+    pub tokens: u64,
+    /// The reply of a completed run, the code of a failed one.
+    pub outcome: Option<String>,
+    /// Who drives it, or did last.
+    pub runner: Option<String>,
+    /// How often it was leased.
+    pub epoch: u64,
+    /// The seq its next event will have.
+    pub next_seq: u64,
+    /// When something must happen to it: it may be leased, or loses its lease.
+    pub due_at: Option<UnixMillis>,
+    /// When it was opened.
+    pub created_at: UnixMillis,
+    /// When it last changed; for an ended run, when it ended.
+    pub updated_at: UnixMillis,
+}
+
+/// An agent, named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentRef {
+    /// Its id.
+    pub id: AgentId,
+    /// The version the run keeps.
+    pub version: i64,
+    /// What people call it in a channel.
+    pub handle: String,
+    /// What people read.
+    pub name: String,
+}
+
+/// An integration, named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IntegrationRef {
+    /// Its id.
+    pub id: IntegrationId,
+    /// Its name.
+    pub name: String,
+    /// `github`, `telegram` or `generic`.
+    pub channel: String,
+}
+
+/// A conversation, named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConversationRef {
+    /// Its id.
+    pub id: ConversationId,
+    /// The channel's own key.
+    pub key: String,
+    /// What people call it; may be empty.
+    pub title: String,
+    /// Where people can read it.
+    pub url: Option<String>,
+}
+
+/// What was said, and by whom. Text from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The channel's own name of the event.
+    pub kind: String,
+    /// Who said it.
+    pub by: String,
+    /// How far the channel vouches for them.
+    pub trust: Trust,
+    /// Its first 280 characters.
+    pub excerpt: String,
+    /// The request it came in by.
+    pub delivery: DeliveryId,
+}
+
+/// A run with what else is known of it.
+#[derive(Debug, Serialize)]
+pub struct RunDetail {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub run: RunView,
+    /// What it is about, whole.
+    pub work_item: WorkItem,
+    /// Who asked to cancel it, while its runner has not yet done so.
+    pub cancel_asked_by: Option<String>,
+    /// Its replies.
+    pub effects: Vec<EffectView>,
+}
+
+/// What cancelling came to.
+#[derive(Debug, Serialize)]
+pub struct CancelView {
+    /// `cancelled`: it was waiting and is cancelled now. `cancelling`: its runner has been told.
+    pub status: &'static str,
+}
+
+macro_rules! select_runs {
+    ($tail:literal) => {
+        concat!(
+            "SELECT r.id, r.phase, r.agent_id, r.agent_version, a.handle, v.spec ->> '$.name', r.integration_id, i.name, ",
+            "i.settings ->> '$.channel', c.id, c.key, c.title, c.url, w.kind, e.body ->> '$.work_item.actor.name', ",
+            "e.body -> '$.work_item.actor.trust', substr(e.body ->> '$.work_item.text', 1, 280), w.delivery_id, ",
+            "r.turns, r.cost, r.tokens, r.outcome, r.runner, r.epoch, r.next_seq, r.due_at, r.created_at, r.updated_at ",
+            "FROM runs r JOIN agents a ON a.id = r.agent_id ",
+            "JOIN agent_versions v ON v.agent_id = r.agent_id AND v.version = r.agent_version ",
+            "JOIN integrations i ON i.id = r.integration_id JOIN conversations c ON c.id = r.conversation_id ",
+            "JOIN work_items w ON w.id = r.work_item_id JOIN events e ON e.run_id = r.id AND e.seq = 0 ",
+            "WHERE r.workspace_id = ?1 ",
+            $tail
+        )
+    };
+}
+
+/// `GET /api/v1/runs`.
+pub(super) async fn list(
+    person: Person,
+    Params(query): Params<Query>,
+) -> Result<Json<Page<RunView, RunId>>, ApiError> {
+    Ok(Json(page(&person, &query).await?))
+}
+
+/// `GET /api/v1/runs/{id}`.
+pub(super) async fn show(person: Person, Id(run): Id<RunId>) -> Result<Json<RunDetail>, ApiError> {
+    Ok(Json(detail(&person, run).await?))
+}
+
+/// `POST /api/v1/runs/{id}/cancel`.
+pub(super) async fn cancel(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(run): Id<RunId>,
+) -> Result<Json<CancelView>, ApiError> {
+    let status = match signal::cancel(&edge, &person.scope, run, person.name()).await? {
+        Cancelled::Now => "cancelled",
+        Cancelled::Soon => "cancelling",
+        Cancelled::TooLate => {
+            let message = "the run had ended before; there is nothing to cancel";
+            return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", message));
+        }
+    };
+    Ok(Json(CancelView { status }))
+}
+
+/// A page of runs, newest first.
+pub(crate) async fn page(person: &Person, query: &Query) -> Result<Page<RunView, RunId>, ApiError> {
+    if let Some(phase) = &query.phase
+        && Phase::from_name(phase).is_none()
+    {
+        let phases = Phase::ALL.map(Phase::as_str).join(", ");
+        return Err(ApiError::invalid(format!("a phase is one of {phases}")));
+    }
+    let position = Position {
+        cursor: query.cursor,
+        limit: query.limit,
+    };
+    let sql = select_runs!(
+        "AND (?2 IS NULL OR r.id < ?2) AND (?3 IS NULL OR r.phase = ?3) AND (?4 IS NULL OR r.agent_id = ?4) \
+         ORDER BY r.id DESC LIMIT ?5"
+    );
+    let arguments = [
+        position.cursor.into(),
+        query.phase.clone().into(),
+        query.agent.into(),
+        position.rows_to_read().into(),
+    ];
+    let rows = person.scope.query(sql, arguments).await?;
+    let runs = rows.iter().map(view).collect::<Result<_, _>>()?;
+    Ok(position.page(runs, |run: &RunView| run.id))
+}
+
+/// One run.
+pub(crate) async fn detail(person: &Person, run: RunId) -> Result<RunDetail, ApiError> {
+    #[derive(Deserialize)]
+    struct Opened {
+        work_item: WorkItem,
+    }
+    let scope = &person.scope;
+    let results = scope
+        .read(vec![
+            scope.sql(select_runs!("AND r.id = ?2"), [run.into()]),
+            scope.sql(
+                "SELECT body FROM events WHERE workspace_id = ?1 AND run_id = ?2 AND seq = 0",
+                [run.into()],
+            ),
+            scope.sql(
+                "SELECT body FROM signals WHERE workspace_id = ?1 AND run_id = ?2 ORDER BY id",
+                [run.into()],
+            ),
+            effects::of_run(scope, run),
+        ])
+        .await?;
+    let [runs, opened, signals, effects] = results.as_slice() else {
+        return Err(DbError::Sql("the database answered with too few results".into()).into());
+    };
+    let (Some(row), Some(opened)) = (runs.first(), opened.first()) else {
+        return Err(ApiError::not_found("run"));
+    };
+    let opened: Opened = opened.json(0)?;
+    let cancel = signals.first().map(|row| row.json(0)).transpose()?;
+    Ok(RunDetail {
+        run: view(row)?,
+        work_item: opened.work_item,
+        cancel_asked_by: cancel.map(|SignalBody::Cancel { by }| by),
+        effects: effects.iter().map(effects::view).collect::<Result<_, _>>()?,
+    })
+}
+
+fn view(row: &Row) -> Result<RunView, ValueError> {
+    let text = |column| row.text(column).map(str::to_owned);
+    let optional = |column| Ok(row.optional_text(column)?.map(str::to_owned));
+    let phase = Phase::from_name(row.text(1)?).ok_or(ValueError {
+        column: 1,
+        expected: "a phase",
+    })?;
+    Ok(RunView {
+        id: row.parse(0)?,
+        phase: phase.as_str(),
+        agent: AgentRef {
+            id: row.parse(2)?,
+            version: row.integer(3)?,
+            handle: text(4)?,
+            name: text(5)?,
+        },
+        integration: IntegrationRef {
+            id: row.parse(6)?,
+            name: text(7)?,
+            channel: text(8)?,
+        },
+        conversation: ConversationRef {
+            id: row.parse(9)?,
+            key: text(10)?,
+            title: text(11)?,
+            url: optional(12)?,
+        },
+        asked: Asked {
+            kind: text(13)?,
+            by: text(14)?,
+            trust: row.json(15)?,
+            excerpt: text(16)?,
+            delivery: row.parse(17)?,
+        },
+        turns: row.unsigned(18)?,
+        cost: MicroUsd(row.integer(19)?),
+        tokens: row.unsigned(20)?,
+        outcome: optional(21)?,
+        runner: optional(22)?,
+        epoch: row.unsigned(23)?,
+        next_seq: row.unsigned(24)?,
+        due_at: row.optional_integer(25)?.map(UnixMillis),
+        created_at: UnixMillis(row.integer(26)?),
+        updated_at: UnixMillis(row.integer(27)?),
+    })
+}
