@@ -89,7 +89,7 @@ impl SpriteError {
         }
     }
 
-    pub(super) fn unavailable(reason: impl ToString) -> Self {
+    pub(crate) fn unavailable(reason: impl ToString) -> Self {
         Self::Unavailable {
             reason: reason.to_string(),
         }

@@ -16,6 +16,9 @@ use tokio::sync::mpsc;
 
 use super::{Signal, SpriteError, wire::ClientMessage};
 
+/// Hosts bound the messages they take; this is well below.
+const STDIN_MESSAGE_BYTES: usize = 256 << 10;
+
 /// How long a command may run on after its last client has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnected {
@@ -245,9 +248,14 @@ pub struct ExecInput {
 }
 
 impl ExecInput {
-    /// Bytes for the command's standard input or terminal.
+    /// Bytes for the command's standard input or terminal, any number of them.
     pub async fn write(&self, bytes: impl Into<Bytes>) -> Result<(), SpriteError> {
-        self.send(Outgoing::Stdin(bytes.into())).await
+        let mut bytes = bytes.into();
+        while bytes.len() > STDIN_MESSAGE_BYTES {
+            self.send(Outgoing::Stdin(bytes.split_to(STDIN_MESSAGE_BYTES)))
+                .await?;
+        }
+        self.send(Outgoing::Stdin(bytes)).await
     }
 
     /// Closes the command's standard input. In a terminal there is no such thing: send Ctrl-D (`\x04`) instead.

@@ -21,9 +21,14 @@ pub const MAX_READ_BYTES: usize = 64 << 20;
 impl Sprite {
     /// The bytes of a file; at most [`MAX_READ_BYTES`], else [`SpriteError::TooLarge`].
     pub async fn read(&self, path: &str) -> Result<Bytes, SpriteError> {
+        self.read_at_most(path, MAX_READ_BYTES).await
+    }
+
+    /// The bytes of a file that has at most `limit` of them, else [`SpriteError::TooLarge`].
+    pub async fn read_at_most(&self, path: &str, limit: usize) -> Result<Bytes, SpriteError> {
         let request = self.sprites().request(Method::GET, self.file_url("read", path));
         let response = self.sprites().send_file(request, path).await?;
-        limited(response, MAX_READ_BYTES, || path.to_owned()).await
+        limited(response, limit, || path.to_owned()).await
     }
 
     /// Writes a whole file, creating its parent directories. `mode`: permission bits; `None` keeps those of a file that

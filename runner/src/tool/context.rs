@@ -6,8 +6,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::sprite::Sprite;
+use super::{
+    bash::BASH,
+    seen::{Fingerprint, Seen},
+    shell::ShellSlot,
+};
+use crate::sprite::{Signal, Sprite};
 
 /// Journaling a session failed: the run is no longer this runner's, or the edge is away. Stop driving the run.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,6 +57,8 @@ struct RunState {
     run: String,
     sprite: Sprite,
     log: Arc<dyn SessionLog>,
+    seen: Mutex<Seen>,
+    shell: Mutex<ShellSlot>,
 }
 
 impl ToolContext {
@@ -60,6 +68,8 @@ impl ToolContext {
             run: run.into(),
             sprite,
             log,
+            seen: Mutex::default(),
+            shell: Mutex::default(),
         };
         Self {
             run: Arc::new(state),
@@ -74,6 +84,25 @@ impl ToolContext {
         Self {
             run: Arc::clone(&self.run),
             call: Arc::from(key),
+        }
+    }
+
+    /// Tells the tools of a session an earlier runner has journaled for this run, so that they join it instead of opening
+    /// another. A purpose no tool knows is ignored.
+    pub async fn resume_session(&self, purpose: &str, session: &str) {
+        if purpose == BASH {
+            self.run.shell.lock().await.resume(session);
+        }
+    }
+
+    /// Ends the run's sessions in the sprite, and what runs in them. For a run that has ended or was cancelled; a run that
+    /// goes on elsewhere keeps them: just drop the context then.
+    pub async fn close(&self) {
+        // A call that is still under way holds the shell; it was dropped or is of no interest any more.
+        if let Some(session) = self.run.shell.lock().await.take_session()
+            && let Err(error) = self.run.sprite.kill(&session, Signal::Kill).await
+        {
+            tracing::debug!(session, %error, "the shell was not ended; it ends by itself later");
         }
     }
 
@@ -96,4 +125,37 @@ impl ToolContext {
     pub fn log(&self) -> &dyn SessionLog {
         self.run.log.as_ref()
     }
+
+    /// What the run has seen of its files; hold it while a file must not change by another call.
+    pub(super) async fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.run.seen.lock().await
+    }
+
+    /// The run's shell; one command at a time.
+    pub(super) async fn shell(&self) -> MutexGuard<'_, ShellSlot> {
+        self.run.shell.lock().await
+    }
+
+    /// Directory of the run's own files in the sprite, relative to the home.
+    pub(super) fn own_dir(&self) -> String {
+        format!("{OWN_DIR}/{}", file_name(&self.run.run))
+    }
+
+    /// A file of the call's own in the sprite, relative to the home; `None` for a call without a key.
+    pub(super) fn own_file(&self, kind: &str) -> Option<String> {
+        (!self.call.is_empty()).then(|| format!("{}/{}.{kind}", self.own_dir(), file_name(&self.call)))
+    }
+}
+
+/// Where tools keep their own files in a sprite, below the home.
+pub(super) const OWN_DIR: &str = ".roost";
+
+/// A file name for any text: the text itself where it can be one, else a hash of it.
+fn file_name(text: &str) -> String {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=80).contains(&text.len()) && text.bytes().all(fits) {
+        return text.to_owned();
+    }
+    // The dot keeps it apart from all texts that fit.
+    format!("h.{}", Fingerprint::of(text.as_bytes()))
 }

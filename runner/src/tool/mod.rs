@@ -3,15 +3,35 @@
 //! Invariant: a tool never fails the run by what it answers; whatever goes wrong inside a sprite becomes text a model can act on.
 //! The list of tools a model sees is sorted by name and byte-stable, so that it can be cached.
 
+mod bash;
+mod command;
 mod context;
+mod cut;
+mod edit_file;
+mod glob;
+mod grep;
+mod input;
+mod list;
+mod path;
+mod read_file;
 mod registry;
+mod seen;
+mod shell;
+mod write_file;
 
 use async_trait::async_trait;
 use roost_shared::effect::EffectClass;
 use serde_json::Value;
 
+pub use bash::Bash;
 pub use context::{NoSessionLog, SessionLog, SessionLogError, ToolContext};
+pub use edit_file::EditFile;
+pub use glob::Glob;
+pub use grep::Grep;
+pub use list::List;
+pub use read_file::ReadFile;
 pub use registry::{ToolDefinition, Tools};
+pub use write_file::WriteFile;
 
 /// One thing an agent can do.
 #[async_trait]
@@ -30,7 +50,8 @@ pub trait Tool: Send + Sync {
 
     /// Does it. `input` is what the model gave and may be anything; a wrong one is an error output, not a panic.
     ///
-    /// Dropping the future cancels the call as far as possible.
+    /// Dropping the future leaves what the call has begun in the sprite as it is: a later call with the same key joins it,
+    /// [`ToolContext::close`] ends it.
     async fn call(&self, context: &ToolContext, input: Value) -> ToolOutput;
 }
 
@@ -59,4 +80,16 @@ impl ToolOutput {
             is_error: true,
         }
     }
+}
+
+/// The tools every agent can have: `bash`, `edit_file`, `glob`, `grep`, `list`, `read_file`, `write_file`.
+pub fn standard() -> Tools {
+    Tools::new()
+        .with(Bash::default())
+        .with(EditFile)
+        .with(Glob)
+        .with(Grep)
+        .with(List)
+        .with(ReadFile)
+        .with(WriteFile)
 }
