@@ -10,7 +10,7 @@ use std::{
 
 use axum::Router;
 use http::StatusCode;
-use roost_shared::{TokenId, UnixMillis};
+use roost_shared::{TokenId, UnixMillis, wire::TickResponse};
 
 use crate::{
     admin, api,
@@ -76,14 +76,14 @@ pub struct Edge {
     /// Wakes waiting requests.
     pub bells: Bells,
     /// Kept snapshots of workspaces.
-    pub configs: Configs,
+    pub configs: Arc<Configs>,
     /// Kept channel credentials.
-    pub senders: Senders,
+    pub senders: Arc<Senders>,
     /// At most one sender of effects per workspace at work in this process.
     pub(crate) sending: AtATime,
     /// At most one ringer of doorbells per workspace at work in this process.
     pub(crate) ringing: AtATime,
-    schema_checked: AtomicBool,
+    schema_checked: Arc<AtomicBool>,
 }
 
 impl Edge {
@@ -95,12 +95,43 @@ impl Edge {
             sealer: Sealer::new(master),
             tokens: Tokens::new(master.clone()),
             bells: Bells::default(),
-            configs: Configs::default(),
-            senders: Senders::default(),
+            configs: Arc::default(),
+            senders: Arc::default(),
             sending: AtATime::default(),
             ringing: AtATime::default(),
-            schema_checked: AtomicBool::new(false),
+            schema_checked: Arc::default(),
         })
+    }
+
+    /// This edge for one request alone, on hosts where nothing that waits or wakes may serve two requests: it shares
+    /// what is kept, and has its own bells, turns and background.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn for_request(&self, background: Arc<dyn crate::ports::Background>) -> Arc<Self> {
+        let ports = Ports {
+            background,
+            ..self.ports.clone()
+        };
+        Arc::new(Self {
+            ports,
+            settings: self.settings.clone(),
+            sealer: self.sealer.clone(),
+            tokens: self.tokens.clone(),
+            bells: Bells::default(),
+            configs: self.configs.clone(),
+            senders: self.senders.clone(),
+            sending: AtATime::default(),
+            ringing: AtATime::default(),
+            schema_checked: self.schema_checked.clone(),
+        })
+    }
+
+    /// Does what is due, for a host's own timer.
+    ///
+    /// # Errors
+    /// When the database is away or has another schema.
+    pub async fn tick(&self) -> Result<TickResponse, ApiError> {
+        self.require_schema().await?;
+        Ok(runs::tick::run(self, &self.scope(DEFAULT_WORKSPACE)).await?)
     }
 
     /// All it answers to.

@@ -85,13 +85,12 @@ fn build_worker(toolbox: &Toolbox) -> Result<Vec<PathBuf>, Failure> {
         return Ok(files);
     }
     let mut bundle = Command::new(worker_build);
+    // No wasm-opt: measured here, it takes longer than all else and what it writes is larger after gzip.
     bundle
-        .args(["--profile", PROFILE, "--out-dir", "../build/worker"])
+        .args(["--profile", PROFILE, "--no-opt", "--out-dir", "../build/worker"])
         .current_dir(toolbox.workspace().join("edge"))
         .env("WASM_BINDGEN_BIN", toolbox.program("wasm-bindgen")?)
-        .env("ESBUILD_BIN", toolbox.npm_file("esbuild/bin/esbuild")?)
-        .env("WASM_OPT_BIN", toolbox.npm_file("binaryen/bin/wasm-opt")?)
-        .env("PATH", path_with(&toolbox.node()?)?);
+        .env("ESBUILD_BIN", toolbox.npm_file("esbuild/bin/esbuild")?);
     run::logged(&mut bundle, &log(toolbox, "worker-build")?)?;
     fs::write(&stamp, digest).map_err(Failure::file(&stamp))?;
     Ok(files)
@@ -142,17 +141,6 @@ fn target_folder(toolbox: &Toolbox) -> Result<PathBuf, Failure> {
     let metadata: Metadata =
         serde_json::from_str(&printed).map_err(Failure::format(Path::new("cargo metadata")))?;
     Ok(metadata.target_directory)
-}
-
-/// Our own Node before the machine's, which may be too old: wasm-opt is a Node program.
-fn path_with(node: &Path) -> Result<std::ffi::OsString, Failure> {
-    let own = node
-        .parent()
-        .map(Path::to_path_buf)
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let machine = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(own.into_iter().chain(std::env::split_paths(&machine)))
-        .map_err(|error| Failure::Check(format!("PATH cannot be extended: {error}.")))
 }
 
 fn log(toolbox: &Toolbox, name: &str) -> Result<PathBuf, Failure> {

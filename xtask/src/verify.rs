@@ -9,6 +9,7 @@ use std::process::Command;
 /// Sets up what is missing, builds the product, and runs every test.
 pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
     setup::run(toolbox)?;
+    build_edge(toolbox, None)?;
     step("build: native binary");
     run::shown(cargo(toolbox).args(["build", "--package", "roost-runner", "--bin", "roost"]))?;
     step("test: examples in the documentation");

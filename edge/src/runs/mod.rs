@@ -9,7 +9,7 @@ pub mod journal;
 pub mod poll;
 mod runner;
 pub mod signal;
-mod tick;
+pub(crate) mod tick;
 
 use std::sync::Arc;
 
