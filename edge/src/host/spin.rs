@@ -10,14 +10,26 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Either, select},
 };
-use http::header::CONTENT_LENGTH;
-use http_body_util::BodyDataStream;
+use http::{
+    header::CONTENT_LENGTH,
+    uri::{Authority, PathAndQuery},
+};
+use http_body_util::{BodyDataStream, Full};
 use roost_shared::UnixMillis;
 use send_wrapper::SendWrapper;
 use spin_sdk::{
-    http::{FullBody, IntoResponse, Request},
+    http::{IntoResponse, Request},
     http_service,
-    wasip3::{self, http::types::ErrorCode, random::random::get_random_bytes},
+    wasip3::{
+        self,
+        http::{
+            client,
+            types::{self, ErrorCode},
+        },
+        http_compat::{BodyWriter, http_from_wasi_response},
+        random::random::get_random_bytes,
+        wit_bindgen::FutureReader,
+    },
 };
 
 use super::wasm::{self, HostPorts, LONGEST_REQUEST};
@@ -52,18 +64,46 @@ impl HttpClient for SpinHttp {
 }
 
 async fn exchange(request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+    let (request, transmission) = outgoing(request).map_err(no_answer)?;
+    let answer = client::send(request).await.map_err(no_answer)?;
+    let (head, body) = http_from_wasi_response(answer).map_err(no_answer)?.into_parts();
+    let body = wasm::read_body(BodyDataStream::new(body)).await;
+    // Kept until here: who lets go of it ends the connection, with the answer half read.
+    drop(transmission);
+    Ok(http::Response::from_parts(head, body?))
+}
+
+type Transmission = FutureReader<Result<(), ErrorCode>>;
+
+/// The request as the runtime takes it; its body is on its way. Not the SDK's own conversion, which lets go of the
+/// transmission at once.
+fn outgoing(request: http::Request<Bytes>) -> Result<(types::Request, Transmission), ErrorCode> {
     let (mut head, body) = request.into_parts();
     // Without it the body would go out in chunks, which not every server takes.
     head.headers.insert(CONTENT_LENGTH, body.len().into());
-    let request = http::Request::from_parts(head, FullBody::new(body));
-    let (head, body) = spin_sdk::http::send(request)
-        .await
-        .map_err(no_answer)?
-        .into_parts();
-    Ok(http::Response::from_parts(
-        head,
-        wasm::read_body(BodyDataStream::new(body)).await?,
-    ))
+    let (writer, contents, trailers) = BodyWriter::new();
+    let headers = head
+        .headers
+        .try_into()
+        .map_err(|_| ErrorCode::HttpProtocolError)?;
+    let (request, transmission) = types::Request::new(headers, Some(contents), trailers, None);
+    let wrong_address = |()| ErrorCode::HttpRequestUriInvalid;
+    request
+        .set_method(&head.method.into())
+        .map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
+    request
+        .set_scheme(head.uri.scheme().map(Into::into).as_ref())
+        .map_err(wrong_address)?;
+    request
+        .set_authority(head.uri.authority().map(Authority::as_str))
+        .map_err(wrong_address)?;
+    let path = head.uri.path_and_query().map(PathAndQuery::as_str);
+    request.set_path_with_query(path).map_err(wrong_address)?;
+    wasip3::spawn(async move {
+        // A body that cannot be sent shows in the answer.
+        drop(writer.send_http_body(&mut Full::new(body)).await);
+    });
+    Ok((request, transmission))
 }
 
 fn no_answer(error: ErrorCode) -> HttpError {

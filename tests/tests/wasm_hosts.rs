@@ -1,0 +1,65 @@
+//! What is particular to the edge on Cloudflare Workers and on Spin: how it is told its settings, and its timer.
+
+#![allow(clippy::unwrap_used)]
+
+use roost_edge::host::native::DatabaseAddress;
+use roost_tests::{
+    Sqld, WasmtimeServe, Workerd,
+    office::{MASTER_KEY, Office},
+};
+use serde_json::Value;
+
+#[tokio::test]
+async fn a_worker_says_what_it_misses_and_ticks_once_it_has_all() {
+    let server = Sqld::start().await;
+    let unset = Workerd::start(&[("ROOST_PUBLIC_URL", "http://127.0.0.1")]).await;
+    assert_eq!(health(unset.url()).await, (503, "not_configured".to_owned()));
+
+    let url = server.url();
+    let worker = Workerd::start(&variables(&url)).await;
+    assert_eq!(health(worker.url()).await, (503, "schema_older".to_owned()));
+    Office::open(&DatabaseAddress::Server {
+        url: url.clone(),
+        token: None,
+    })
+    .await;
+    assert_eq!(health(worker.url()).await, (200, "ok".to_owned()));
+    assert_eq!(worker.tick().await, "ok");
+}
+
+#[tokio::test]
+async fn a_component_says_what_it_misses_and_serves_once_it_has_all() {
+    let server = Sqld::start().await;
+    let unset = WasmtimeServe::start(&[("ROOST_MASTER_KEY", MASTER_KEY)]).await;
+    assert_eq!(health(unset.url()).await, (503, "not_configured".to_owned()));
+
+    let url = server.url();
+    let component = WasmtimeServe::start(&variables(&url)).await;
+    assert_eq!(health(component.url()).await, (503, "schema_older".to_owned()));
+    Office::open(&DatabaseAddress::Server {
+        url: url.clone(),
+        token: None,
+    })
+    .await;
+    assert_eq!(health(component.url()).await, (200, "ok".to_owned()));
+}
+
+fn variables(database: &str) -> [(&str, &str); 3] {
+    [
+        ("ROOST_DATABASE_URL", database),
+        ("ROOST_MASTER_KEY", MASTER_KEY),
+        ("ROOST_PUBLIC_URL", "http://127.0.0.1/"),
+    ]
+}
+
+/// The status of `/healthz`, and its error code or else its own word.
+async fn health(edge: &str) -> (u16, String) {
+    let answer = reqwest::get(format!("{edge}/healthz")).await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.unwrap();
+    let word = body["error"]["code"]
+        .as_str()
+        .or(body["status"].as_str())
+        .unwrap();
+    (status, word.to_owned())
+}
