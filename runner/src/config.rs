@@ -16,6 +16,9 @@ use crate::model::ModelConfig;
 /// The name of the file in the data directory.
 pub const FILE_NAME: &str = "roost.toml";
 
+/// Where a sprite host keeps its sprites in the data directory.
+pub const SPRITE_HOST_DIRECTORY: &str = "sprite-host";
+
 /// The commented file with all defaults.
 pub const REFERENCE: &str = include_str!("../../docs/reference/roost.toml");
 

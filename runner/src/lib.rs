@@ -4,6 +4,7 @@ pub mod all_in_one;
 pub mod brain;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod edge_client;
 pub mod fixture;
 pub mod model;

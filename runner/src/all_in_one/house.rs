@@ -22,14 +22,14 @@ use super::{
 };
 use crate::{
     cli::Failure,
-    config::{Config, Secret},
+    config::{Config, SPRITE_HOST_DIRECTORY, Secret},
     node::Node,
     random,
     sprite::host::{self, HostConfig},
-    tool::Tools,
+    tool,
 };
 
-const LOCK_FILE: &str = "lock";
+const LOCK_FILE: &str = "roost.lock";
 const DATABASE_FILE: &str = "roost.db";
 /// The runner's token is made anew at every start, so it need not live long; a process may.
 const RUNNER_TOKEN_DAYS: u32 = 3650;
@@ -71,7 +71,7 @@ impl House {
             .map_err(failed)?;
         let sprites = format!("http://{}", listener.local_addr().map_err(failed)?);
         let token = random::hex_id();
-        let host = HostConfig::new(data, &token);
+        let host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), &token);
         config.share_sprites(sprites, token);
 
         let runner = Holder {
@@ -81,7 +81,7 @@ impl House {
         let Minted { token, .. } = keys::token(&master, Use::Runner, runner, RUNNER_TOKEN_DAYS)?;
         config.runner.token = Some(Secret::from(token));
         config.runner.edge = edge.url().to_owned();
-        let node = Node::assemble(&config, Tools::new()).await?;
+        let node = Node::assemble(&config, tool::standard()).await?;
         let public_url = config
             .edge
             .public_url

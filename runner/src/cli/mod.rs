@@ -5,6 +5,7 @@
 
 mod code;
 mod config;
+mod demo;
 mod edge;
 mod failure;
 mod migrate;
@@ -41,6 +42,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Up(up::Args),
     Edge(edge::Args),
     Runner(runner::Args),
@@ -56,6 +58,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (format, outcome) = match cli.command {
+        Command::Demo(args) => (args.output.format(), demo::run(args)),
         Command::Up(args) => (args.output.format(), up::run(args)),
         Command::Runner(args) => (args.output.format(), runner::run(args)),
         Command::Sprites(args) => (args.output.format(), sprites::run(args)),

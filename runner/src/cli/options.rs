@@ -128,6 +128,12 @@ pub(crate) struct LogArgs {
     log: String,
 }
 
+impl From<String> for LogArgs {
+    fn from(log: String) -> Self {
+        Self { log }
+    }
+}
+
 impl LogArgs {
     /// Starts logging.
     pub(crate) fn start(&self) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use super::{
     output::OutputArgs,
     shutdown,
 };
-use crate::{all_in_one::runtime, config::Secret, node::Node, tool::Tools};
+use crate::{all_in_one::runtime, config::Secret, node::Node, tool};
 
 /// Run a runner: lease runs from an edge and drive them
 ///
@@ -90,7 +90,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     put(&mut config.runner.doorbell_url, args.doorbell_url);
     runtime()?.block_on(async move {
         let shutdown = shutdown::listen()?;
-        let node = Node::assemble(&config, Tools::new()).await?;
+        let node = Node::assemble(&config, tool::standard()).await?;
         format.print(
             &json!({ "event": "working", "runner": node.name(), "edge": config.runner.edge }),
             &format!("{} works for {}", node.name(), config.runner.edge),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     all_in_one::runtime,
-    config::Secret,
+    config::{SPRITE_HOST_DIRECTORY, Secret},
     sprite::host::{self, HostConfig},
 };
 
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         let failed = |error| Failure::listen(listen, &error);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
-        let host = HostConfig::new(data, token.expose());
+        let host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token.expose());
         format.print(
             &json!({ "event": "listening", "url": url }),
             &format!("listening on {url}"),

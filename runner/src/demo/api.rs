@@ -1,0 +1,146 @@
+//! The edge's public API as the demo uses it: set up an agent, follow a journal by server-sent events.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::header::ACCEPT;
+use roost_shared::event::Event;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::cli::Failure;
+
+/// The secret that the demo's webhooks are signed with.
+pub(super) const WEBHOOK_SECRET: &str = "a secret for the demo only";
+
+/// The token that the demo's replies are sent with.
+pub(super) const GITHUB_TOKEN: &str = "a token for the demo only";
+
+/// A client of the public API.
+#[derive(Clone)]
+pub(super) struct Api {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+/// The agent as the demo wants it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Agent<'a> {
+    pub(super) handle: &'a str,
+    pub(super) name: &'a str,
+    pub(super) persona: String,
+    pub(super) model: &'a str,
+}
+
+impl Api {
+    pub(super) fn new(base: &str, token: String) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| Failure::failed("no_http_client", error))?;
+        let base = base.to_owned();
+        Ok(Self { http, base, token })
+    }
+
+    /// Makes the GitHub integration, the agent, and the subscription of one to the other.
+    pub(super) async fn set_up(&self, github: &str, agent: &Agent<'_>) -> Result<(), Failure> {
+        let integration = self
+            .post(
+                "integrations",
+                &json!({
+                    "name": "github",
+                    "settings": { "channel": "github", "api_url": github, "bot_login": "roost-demo[bot]" },
+                    "secrets": { "channel": "github", "webhook_secret": WEBHOOK_SECRET, "token": GITHUB_TOKEN },
+                }),
+            )
+            .await?;
+        let agent = self.post("agents", agent).await?;
+        let subscription =
+            json!({ "agent": agent["id"], "integration": integration["id"], "rule": { "on": "mention" } });
+        self.post("subscriptions", &subscription).await?;
+        Ok(())
+    }
+
+    /// Posts a webhook; gives the edge's answer.
+    pub(super) async fn deliver(&self, webhook: crate::fixture::Signed) -> Result<Value, Failure> {
+        let request = self
+            .http
+            .post(format!("{}/hooks/main/github", self.base))
+            .headers(webhook.headers)
+            .body(webhook.body);
+        answer(request).await
+    }
+
+    /// Sends the run's events to `events`, each once and in order, until the run has ended.
+    pub(super) async fn follow(
+        &self,
+        run: &str,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<(), Failure> {
+        let request = self
+            .http
+            .get(format!("{}/api/v1/runs/{run}/events", self.base))
+            .bearer_auth(&self.token)
+            .header(ACCEPT, "text/event-stream");
+        let response = request.send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        let mut chunks = response.bytes_stream();
+        let mut waiting = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            waiting.extend_from_slice(&chunk.map_err(unreachable)?);
+            while let Some(end) = waiting.windows(2).position(|pair| pair == b"\n\n") {
+                let message: Vec<u8> = waiting.drain(..end + 2).collect();
+                let Some(data) = data(&message) else { continue };
+                let event = serde_json::from_str(&data).map_err(|error| {
+                    Failure::failed(
+                        "answer_malformed",
+                        format!("the edge sent an event that makes no sense: {error}"),
+                    )
+                })?;
+                // Nobody listens any more when the demo is over.
+                drop(events.send(event));
+            }
+        }
+        Ok(())
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        let url = format!("{}/api/v1/{path}", self.base);
+        answer(self.http.post(url).bearer_auth(&self.token).json(body)).await
+    }
+}
+
+/// The `data` lines of one message; none in a comment.
+fn data(message: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(message);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    let response = request.send().await.map_err(unreachable)?;
+    if !response.status().is_success() {
+        return Err(refused(response).await);
+    }
+    response.json().await.map_err(unreachable)
+}
+
+async fn refused(response: reqwest::Response) -> Failure {
+    let status = response.status();
+    let body: Value = response.json().await.unwrap_or_default();
+    let code = body["error"]["code"].as_str().unwrap_or("http_error");
+    let message = body["error"]["message"].as_str().unwrap_or("nothing more");
+    Failure::failed(code, format!("the edge answered {status}: {message}"))
+}
+
+fn unreachable(error: reqwest::Error) -> Failure {
+    Failure::failed("edge_unreachable", format!("the edge does not answer: {error}"))
+}
