@@ -285,6 +285,22 @@ async fn a_command_that_ends_the_shell_says_its_exit_code_and_loses_no_state() {
         )
         .await;
     assert_eq!(fixture.bash("ls").await, "[no output]");
+
+    // A shell that died between two calls is no reason for the second to fail.
+    fixture.bash("(sleep 0.05; kill -9 $$) & true").await;
+    let sprite = fixture.sprites.sprite("agent-7");
+    timeout(PATIENCE, async {
+        while sprite
+            .sessions()
+            .await
+            .unwrap()
+            .iter()
+            .any(|session| session.is_active)
+        {}
+    })
+    .await
+    .expect("the shell dies");
+    assert_eq!(fixture.bash("echo $KEPT").await, "yes\n");
     fixture.stop().await;
 }
 

@@ -105,9 +105,19 @@ impl Driver for Brain {
                     return;
                 }
             };
+            let sessions = journal.read(|state| state.sessions.clone()).await;
             let mut drive = Drive::new(brain, lease, control, journal);
+            for (purpose, (sprite, session)) in sessions {
+                if sprite == drive.lease.sprite {
+                    drive.context.resume_session(&purpose, &session).await;
+                }
+            }
             if let Err(stopped) = drive.run().await {
                 tracing::warn!(%run, "{stopped}");
+            }
+            // A run that goes on elsewhere needs its shell there.
+            if drive.journal.read(|state| state.phase.is_terminal()).await {
+                drive.context.close().await;
             }
         })
     }

@@ -16,7 +16,7 @@ use super::{
     Tool, ToolContext, ToolOutput, command,
     cut::{OUTPUT_CHARS, cut, ends},
     input::{parse, sprite_error},
-    shell::{Job, ShellError, ShellSlot, Waited},
+    shell::{Job, Shell, ShellError, ShellSlot, Waited},
 };
 use crate::sprite::{FileErrorKind, SpriteError};
 
@@ -136,21 +136,17 @@ impl Bash {
         command: &str,
         seconds: u64,
     ) -> Result<Ending, ShellError> {
-        let mut shell = slot.take(context).await?;
         let deadline = Instant::now() + Duration::from_secs(seconds);
-        let waited = {
-            let mut running = std::pin::pin!(shell.run(context, job, command, deadline));
-            loop {
-                tokio::select! {
-                    waited = &mut running => break Some(waited?),
-                    () = tokio::time::sleep(self.look_every) => {
-                        if log_size(context, job).await > self.max_output {
-                            break None;
-                        }
-                    }
-                }
+        let mut shell = slot.take(context).await?;
+        let mut waited = self.wait(context, &mut shell, job, command, deadline).await?;
+        if matches!(waited, Some(Waited::ShellEnded(_) | Waited::ShellGone)) {
+            slot.forget();
+            // It may have ended between two calls, or been left dead by an earlier runner.
+            if !has_begun(context, job).await? {
+                shell = slot.take(context).await?;
+                waited = self.wait(context, &mut shell, job, command, deadline).await?;
             }
-        };
+        }
         let ending = match waited {
             Some(Waited::Done(exit)) => {
                 slot.put(shell);
@@ -177,6 +173,39 @@ impl Bash {
         }
         slot.forget();
         Ok(ending)
+    }
+
+    /// Waits for the job and watches its log; `None` when that grows too large.
+    async fn wait(
+        &self,
+        context: &ToolContext,
+        shell: &mut Shell,
+        job: &Job,
+        command: &str,
+        deadline: Instant,
+    ) -> Result<Option<Waited>, SpriteError> {
+        let mut running = std::pin::pin!(shell.run(context, job, command, deadline));
+        loop {
+            tokio::select! {
+                waited = &mut running => return waited.map(Some),
+                () = tokio::time::sleep(self.look_every) => {
+                    if log_size(context, job).await > self.max_output {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn has_begun(context: &ToolContext, job: &Job) -> Result<bool, SpriteError> {
+    match context.sprite().list(&job.log).await {
+        Ok(_) => Ok(true),
+        Err(SpriteError::File {
+            kind: FileErrorKind::NotFound,
+            ..
+        }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,17 +3,23 @@
 //! Invariant: a session in a sprite is journaled before anything is sent to it, so that whoever drives the run next can
 //! find it; if the journal refuses, nothing is sent.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
 
 use super::{
     bash::BASH,
     seen::{Fingerprint, Seen},
     shell::ShellSlot,
 };
-use crate::sprite::{Signal, Sprite};
+use crate::sprite::{Signal, Sprite, SpriteError};
+
+/// A run that has ended does not wait longer than this for its shell to go.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Journaling a session failed: the run is no longer this runner's, or the edge is away. Stop driving the run.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -98,11 +104,15 @@ impl ToolContext {
     /// Ends the run's sessions in the sprite, and what runs in them. For a run that has ended or was cancelled; a run that
     /// goes on elsewhere keeps them: just drop the context then.
     pub async fn close(&self) {
-        // A call that is still under way holds the shell; it was dropped or is of no interest any more.
-        if let Some(session) = self.run.shell.lock().await.take_session()
-            && let Err(error) = self.run.sprite.kill(&session, Signal::Kill).await
-        {
-            tracing::debug!(session, %error, "the shell was not ended; it ends by itself later");
+        let Some(session) = self.run.shell.lock().await.take_session() else {
+            return;
+        };
+        let killed = timeout(CLOSE_WITHIN, self.run.sprite.kill(&session, Signal::Kill)).await;
+        if !matches!(killed, Ok(Ok(_) | Err(SpriteError::Gone { .. }))) {
+            tracing::warn!(
+                session,
+                "the run's shell could not be ended; it ends by itself within an hour"
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod edges;
+mod shell;
 
 use std::{
     sync::{Arc, atomic::Ordering},
