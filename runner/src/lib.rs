@@ -5,6 +5,7 @@ pub mod brain;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod edge_client;
 pub mod fixture;
 pub mod model;

@@ -33,6 +33,37 @@ pub struct Migrated {
     pub workspace: &'static str,
 }
 
+/// The database's file in a data directory.
+pub const FILE: &str = "roost.db";
+
+/// How a database stands to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It is ready.
+    Current,
+    /// Migrations are missing.
+    Outdated,
+}
+
+/// Looks at the configured database and changes nothing.
+///
+/// # Errors
+/// When it can't be reached, or is of a newer version than this program.
+pub async fn look(config: &Config) -> Result<Look, Failure> {
+    let database = native::ports(&address(config)?).map_err(host_failure)?.database;
+    match migrate::inspect(&database).await.map_err(failure)? {
+        Schema::Current => Ok(Look::Current),
+        Schema::Older { .. } => Ok(Look::Outdated),
+        Schema::Newer { found, wanted } => Err(newer(found, wanted)),
+    }
+}
+
+fn newer(found: usize, wanted: usize) -> Failure {
+    let message =
+        format!("the database has {found} migrations, this program knows {wanted}; use a newer one");
+    Failure::failed("schema_newer", message)
+}
+
 /// Applies the missing migrations and creates the default workspace.
 ///
 /// # Errors
@@ -49,9 +80,7 @@ pub async fn migrate(config: &Config) -> Result<Migrated, Failure> {
 /// Brings an open database up to date and gives the names of what was applied.
 pub(super) async fn prepare(database: &Arc<dyn Database>) -> Result<Vec<&'static str>, Failure> {
     if let Schema::Newer { found, wanted } = migrate::inspect(database).await.map_err(failure)? {
-        let message =
-            format!("the database has {found} migrations, this program knows {wanted}; use a newer one");
-        return Err(Failure::failed("schema_newer", message));
+        return Err(newer(found, wanted));
     }
     let applied = migrate::migrate(database, now()).await.map_err(failure)?;
     setup::ensure_workspace(database, DEFAULT_WORKSPACE, now())

@@ -30,7 +30,6 @@ use crate::{
 };
 
 const LOCK_FILE: &str = "roost.lock";
-const DATABASE_FILE: &str = "roost.db";
 /// The runner's token is made anew at every start, so it need not live long; a process may.
 const RUNNER_TOKEN_DAYS: u32 = 3650;
 
@@ -59,7 +58,7 @@ impl House {
             outcome => outcome?,
         };
         if config.edge.database.is_none() {
-            let file: PathBuf = data.join(DATABASE_FILE);
+            let file: PathBuf = data.join(database::FILE);
             config.edge.database = Some(file.to_string_lossy().into_owned());
         }
         let edge = edge::bind(&config, &master).await?;

@@ -6,6 +6,7 @@
 mod code;
 mod config;
 mod demo;
+mod doctor;
 mod edge;
 mod failure;
 mod migrate;
@@ -51,6 +52,7 @@ enum Command {
     Token(token::Args),
     Code(code::Args),
     Send(send::Args),
+    Doctor(doctor::Args),
     Config(config::Args),
 }
 
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Runner(args) => (args.output.format(), runner::run(args)),
         Command::Sprites(args) => (args.output.format(), sprites::run(args)),
         Command::Send(args) => (args.output.format(), send::run(args)),
+        Command::Doctor(args) => (args.output.format(), doctor::run(args)),
         Command::Edge(args) => (args.output.format(), edge::run(args)),
         Command::Migrate(args) => (args.output.format(), migrate::run(args)),
         Command::Token(args) => (args.output.format(), token::run(args)),

@@ -34,6 +34,11 @@ use crate::{
 
 const ASKED: &str = "@roost the tests fail since yesterday, can you have a look?";
 
+/// How long after its run a reply may come.
+const REPLY_WITHIN: Duration = Duration::from_secs(20);
+/// Longer than any demo.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
 /// What to play with.
 #[derive(Debug, Clone)]
 pub struct Demo {
@@ -188,6 +193,7 @@ impl Watch<'_> {
                         return Ok(moments.told);
                     }
                 }
+                () = tokio::time::sleep_until(moments.patience()) => return Err(no_reply()),
                 outcome = &mut following, if !followed => {
                     outcome?;
                     followed = true;
@@ -333,6 +339,13 @@ impl<'a, F: FnMut(&Moment)> Moments<'a, F> {
         self.is_over()
     }
 
+    /// Until when to wait for the next moment: a reply follows the run's end at once, or something is wrong.
+    fn patience(&self) -> Instant {
+        let last = self.told.last().map_or(Duration::ZERO, |moment| moment.after);
+        let span = if self.ended.is_some() { REPLY_WITHIN } else { A_DAY };
+        self.sent + last + span
+    }
+
     /// A completed run is over with its reply, any other at once.
     fn is_over(&self) -> bool {
         match self.ended {
@@ -341,6 +354,14 @@ impl<'a, F: FnMut(&Moment)> Moments<'a, F> {
             Some(_) => true,
         }
     }
+}
+
+fn no_reply() -> Failure {
+    let message = format!(
+        "the run is done, but its reply did not come within {} s; run again with --log info to see why",
+        REPLY_WITHIN.as_secs()
+    );
+    Failure::failed("demo_failed", message)
 }
 
 /// Whether the scripted work was really done: tests failed, then passed, and the reply is there.

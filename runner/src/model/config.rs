@@ -42,6 +42,15 @@ impl ProviderConfig {
         Self { api, base_url, key }
     }
 
+    /// The request with the key, as the API wants it.
+    pub fn authorize(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match (&self.key, self.api) {
+            (None, _) => request,
+            (Some(key), Api::Anthropic) => request.header("x-api-key", key.expose()),
+            (Some(key), Api::Openai) => request.bearer_auth(key.expose()),
+        }
+    }
+
     /// Where it is, without a slash at the end.
     pub fn base_url(&self) -> &str {
         let usual = match self.api {
