@@ -106,7 +106,12 @@ pub enum ReplyTo {
         message: i64,
     },
     /// A POST to the integration's `reply_url`, or nowhere where it has none.
-    Generic,
+    Generic {
+        /// The conversation's key, so that the receiver knows what is answered.
+        conversation: String,
+        /// The sender's id of the event, or its body's hash.
+        event: String,
+    },
 }
 
 /// The thing on GitHub that an event is about.

@@ -247,7 +247,10 @@ fn opened() -> EventBody {
         },
         text: "hello".into(),
         context: Vec::new(),
-        reply_to: ReplyTo::Generic,
+        reply_to: ReplyTo::Generic {
+            conversation: "c".to_owned(),
+            event: "e".to_owned(),
+        },
         received_at: UnixMillis(0),
     };
     EventBody::Opened {

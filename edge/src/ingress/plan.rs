@@ -177,7 +177,7 @@ impl Plan<'_> {
     }
 
     fn acknowledgement(&self, item: &WorkItem) -> Result<Option<Statement>, ApiError> {
-        if item.reply_to == ReplyTo::Generic {
+        if matches!(item.reply_to, ReplyTo::Generic { .. }) {
             return Ok(None);
         }
         let effect = Effect::Acknowledge {

@@ -6,13 +6,16 @@ use roost_shared::{EffectId, effect::Effect};
 
 use crate::{
     edge::PrivateAddresses,
-    integration::{Integration, Secrets},
+    integration::{Integration, Secrets, Settings},
+    outbox::{address::callable, generic, github, telegram},
     ports::Ports,
 };
 
 /// What senders keep between calls: short-lived channel credentials. All of it can be lost.
 #[derive(Default)]
-pub struct Senders {}
+pub struct Senders {
+    pub(super) github: github::Tokens,
+}
 
 /// What a sender has at hand.
 #[derive(Clone, Copy)]
@@ -32,11 +35,50 @@ pub struct Sending<'a> {
 }
 
 /// Sends one effect by its integration's channel.
-pub async fn send(sending: &Sending<'_>, _effect: &Effect) -> Outcome {
-    let reason = format!("no sender for {}", sending.integration.settings.channel());
+pub async fn send(sending: &Sending<'_>, effect: &Effect) -> Outcome {
+    let address = match &sending.integration.settings {
+        Settings::Github(settings) => Some(&settings.api_url),
+        Settings::Telegram(settings) => Some(&settings.api_url),
+        Settings::Generic(settings) => settings.reply_url.as_ref(),
+    };
+    if let Some(Err(refusal)) = address.map(|address| callable(address, sending.private_addresses)) {
+        return refusal;
+    }
+    match (&sending.integration.settings, sending.secrets) {
+        (
+            Settings::Github(settings),
+            Secrets::Github {
+                private_key, token, ..
+            },
+        ) => {
+            github::send(
+                sending,
+                settings,
+                (private_key.as_deref(), token.as_deref()),
+                effect,
+            )
+            .await
+        }
+        (Settings::Telegram(settings), Secrets::Telegram { bot_token, .. }) => {
+            telegram::send(sending, settings, bot_token, effect).await
+        }
+        (Settings::Generic(settings), Secrets::Generic { signing }) => {
+            generic::send(sending, settings, signing, effect).await
+        }
+        _ => Outcome::Failed {
+            code: "integration_secret_unusable",
+            reason: "the integration's secret belongs to another channel; enter it again".to_owned(),
+        },
+    }
+}
+
+/// The effect was made for another channel than its integration's.
+pub(super) fn elsewhere(channel: &str) -> Outcome {
     Outcome::Failed {
-        code: "no_sender",
-        reason,
+        code: "effect_elsewhere",
+        reason: format!(
+            "the effect is not for {channel}: the integration's channel was changed after the event came"
+        ),
     }
 }
 

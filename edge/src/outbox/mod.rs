@@ -4,9 +4,15 @@
 //! and settled (`sent`, `failed`, back to `pending`, or `unknown`) after; one that is still `sending` when its time is
 //! up belongs to a sender that died, and what became of the call is unknown. Effects of one stream go out in order.
 
+mod address;
+mod call;
 pub mod channel;
+mod generic;
+pub mod github;
+mod markdown;
 pub mod queue;
 pub mod split;
+mod telegram;
 
 use std::{sync::Arc, time::Duration};
 

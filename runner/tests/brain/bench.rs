@@ -77,7 +77,10 @@ impl Memory {
                 },
                 text: "please fix it".into(),
                 context: Vec::new(),
-                reply_to: ReplyTo::Generic,
+                reply_to: ReplyTo::Generic {
+                    conversation: "bench".to_owned(),
+                    event: "bench".to_owned(),
+                },
                 received_at: UnixMillis(1),
             }),
             agent: AgentId::new(UnixMillis(1), RANDOM),

@@ -154,15 +154,19 @@ fn listen(fields: &Map<String, Value>, event: &str) -> Verdict {
         *name = name.trim_start_matches('@').to_lowercase();
     }
     mentions_in_plain(&text, &mut mentions);
+    let conversation = conversation(first(&["conversation", "thread"]), title.as_deref(), url, event);
     Verdict::Heard(Box::new(Heard {
         kind: first(&["type", "event"])
             .and_then(text_of)
             .map_or_else(|| "webhook".to_owned(), |kind| cut_name(&kind)),
         actor: actor(first(&["actor", "sender", "user", "from"])),
-        conversation: conversation(first(&["conversation", "thread"]), title.as_deref(), url, event),
         text: cut(&text, TEXT_LIMIT),
         context: context(title.as_deref(), fields.get("context")),
-        reply_to: ReplyTo::Generic,
+        reply_to: ReplyTo::Generic {
+            conversation: conversation.key.clone(),
+            event: event.to_owned(),
+        },
+        conversation,
         mentions,
         labels: string_list(fields.get("labels")),
         to_bot: fields.get("to_bot").and_then(Value::as_bool).unwrap_or(true),

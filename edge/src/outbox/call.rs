@@ -1,0 +1,127 @@
+//! What every sender needs of HTTP: one call with a JSON body, and reading what the answer says of its failure.
+//!
+//! Invariant: no reason that leaves this file contains a secret of the integration.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    outbox::channel::{Outcome, Sending},
+    ports::HttpError,
+};
+
+/// The longest wait a channel can impose: longer ones are its mistake.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// A POST of `body` that is about to be made.
+pub(super) fn post(url: &str, body: Vec<u8>) -> Result<Request<Bytes>, Outcome> {
+    let request = Request::post(url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, "roost")
+        .body(Bytes::from(body));
+    request.map_err(|_| Outcome::Failed {
+        code: "address_invalid",
+        reason: "the integration's address can't be called; correct it in the integration".to_owned(),
+    })
+}
+
+/// A header's value that must not be logged; none if it can't be one.
+pub(super) fn secret_value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Makes the call. Error texts of HTTP clients name the address, which may hold the secret `hidden`.
+pub(super) async fn call(
+    sending: &Sending<'_>,
+    request: Request<Bytes>,
+    hidden: &str,
+) -> Result<Response<Bytes>, HttpError> {
+    let clean = |text: String| match hidden {
+        "" => text,
+        hidden => text.replace(hidden, "…"),
+    };
+    sending
+        .ports
+        .http
+        .send(request)
+        .await
+        .map_err(|error| match error {
+            HttpError::NotSent(reason) => HttpError::NotSent(clean(reason)),
+            HttpError::Unknown(reason) => HttpError::Unknown(clean(reason)),
+        })
+}
+
+/// What doing a call twice would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twice {
+    /// It would be seen.
+    Shows,
+    /// It would be as if done once.
+    IsOnce,
+}
+
+impl Twice {
+    /// What came of a call without an answer.
+    pub(super) fn unanswered(self, error: HttpError) -> Outcome {
+        match error {
+            HttpError::NotSent(_) => Self::IsOnce.in_doubt(error.to_string()),
+            HttpError::Unknown(_) => self.in_doubt(error.to_string()),
+        }
+    }
+
+    /// What came of a call that may have been acted on.
+    pub(super) fn in_doubt(self, reason: String) -> Outcome {
+        match self {
+            Self::Shows => Outcome::Unknown { reason },
+            Self::IsOnce => Outcome::Retry { after: None, reason },
+        }
+    }
+}
+
+/// `Retry-After` in seconds, which is how the channels write it.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    Some(bounded(number(headers, "retry-after")?))
+}
+
+/// A header that is a whole number.
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// So many seconds, within reason.
+pub(super) fn bounded(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST_WAIT)
+}
+
+/// What the answer says in words: its `message` or `description`, else its beginning.
+pub(super) fn words(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Words {
+        message: Option<String>,
+        description: Option<String>,
+    }
+    let said = serde_json::from_slice::<Words>(body)
+        .ok()
+        .and_then(|words| words.message.or(words.description));
+    let said = said.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(800)]).into_owned());
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The number or text in the answer's field `name`.
+pub(super) fn id_in(body: &[u8], name: &str) -> Option<String> {
+    match serde_json::from_slice::<Value>(body).ok()?.get(name)? {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,236 @@
+//! What a GitHub call is authorised with: the integration's own token, or a token of the App's installation.
+//!
+//! Invariant: an installation token can do no more than write to the issues and pull requests of one repository, and
+//! leaves this process's memory nowhere but in the calls it authorises.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{StatusCode, header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use roost_shared::{IntegrationId, UnixMillis};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{explain, rate_limit};
+use crate::{
+    integration::GithubSettings,
+    outbox::{
+        call::{self, Twice, secret_value},
+        channel::{Outcome, Sending},
+    },
+};
+
+/// Tokens are not used in their last minutes, so that none expires on its way.
+const SPARE: Duration = Duration::from_secs(5 * 60);
+
+/// The most tokens kept; more means that most of them are not used again.
+const MOST: usize = 1_000;
+
+/// Installation tokens by what they are for. All of it can be lost.
+#[derive(Default)]
+pub(in crate::outbox) struct Tokens(Mutex<HashMap<Key, Token>>);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    integration: IntegrationId,
+    installation: u64,
+    repository: String,
+}
+
+struct Token {
+    token: String,
+    use_until: UnixMillis,
+}
+
+/// What a call is authorised with.
+pub(super) struct Credential {
+    pub(super) token: String,
+    /// Where the token is kept, if it is an installation's.
+    pub(super) kept_as: Option<Key>,
+}
+
+impl Tokens {
+    fn get(&self, key: &Key, now: UnixMillis) -> Option<String> {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens
+            .get(key)
+            .filter(|kept| now < kept.use_until)
+            .map(|kept| kept.token.clone())
+    }
+
+    fn put(&self, key: Key, token: Token, now: UnixMillis) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= MOST {
+            tokens.retain(|_, kept| now < kept.use_until);
+        }
+        if tokens.len() >= MOST {
+            tokens.clear();
+        }
+        tokens.insert(key, token);
+    }
+
+    /// Forgets a token that GitHub no longer takes.
+    pub(super) fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The credential for calls about `repository`.
+pub(super) async fn credential(
+    sending: &Sending<'_>,
+    settings: &GithubSettings,
+    secrets: (Option<&str>, Option<&str>),
+    repository: &str,
+    installation: Option<u64>,
+) -> Result<Credential, Outcome> {
+    let (private_key, token) = secrets;
+    match (settings.app_id.as_deref(), private_key, installation, token) {
+        (Some(app), Some(private_key), Some(installation), _) => {
+            let key = Key {
+                integration: sending.integration.id,
+                installation,
+                repository: repository.to_owned(),
+            };
+            let now = sending.ports.clock.now();
+            let tokens = &sending.senders.github;
+            let token = match tokens.get(&key, now) {
+                Some(token) => token,
+                None => {
+                    let made = make(sending, settings, app, private_key, &key).await?;
+                    let token = made.token.clone();
+                    tokens.put(key.clone(), made, now);
+                    token
+                }
+            };
+            Ok(Credential {
+                token,
+                kept_as: Some(key),
+            })
+        }
+        (_, _, _, Some(token)) => Ok(Credential {
+            token: token.to_owned(),
+            kept_as: None,
+        }),
+        (Some(_), Some(_), None, None) => Err(failed(
+            "installation_missing",
+            "the event did not come through the App's installation: receive webhooks as the App, or enter a token",
+        )),
+        _ => Err(failed(
+            "credential_missing",
+            "the integration has neither App id and private key nor a token to reply with: enter one of them",
+        )),
+    }
+}
+
+fn failed(code: &'static str, reason: &str) -> Outcome {
+    Outcome::Failed {
+        code,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Asks GitHub for an installation token. Asking twice does no harm, so every failure that may pass is tried again.
+async fn make(
+    sending: &Sending<'_>,
+    settings: &GithubSettings,
+    app: &str,
+    private_key: &str,
+    key: &Key,
+) -> Result<Token, Outcome> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: String,
+        expires_at: String,
+    }
+    let jwt = app_jwt(app, private_key, sending.ports.clock.now())?;
+    let api = settings.api_url.trim_end_matches('/');
+    let url = format!("{api}/app/installations/{}/access_tokens", key.installation);
+    let name = key.repository.split_once('/').map_or("", |(_, name)| name);
+    let narrowed = json!({
+        "repositories": [name],
+        "permissions": {"issues": "write", "pull_requests": "write"},
+    });
+    let mut request = call::post(&url, narrowed.to_string().into_bytes())?;
+    super::set_headers(&mut request);
+    if let Some(value) = secret_value(&format!("Bearer {jwt}")) {
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    let answer = call::call(sending, request, "")
+        .await
+        .map_err(|error| Twice::IsOnce.unanswered(error))?;
+    let now = sending.ports.clock.now();
+    if let Some(after) = rate_limit(&answer, now) {
+        return Err(Outcome::Retry {
+            after: Some(after),
+            reason: "GitHub limits how often the App may ask for a token".to_owned(),
+        });
+    }
+    let words = call::words(answer.body());
+    match answer.status() {
+        StatusCode::CREATED => {
+            let made: Answer = serde_json::from_slice(answer.body()).map_err(|_| Outcome::Retry {
+                after: None,
+                reason: "GitHub's answer to the request for a token makes no sense".to_owned(),
+            })?;
+            let expires_at = made.expires_at.parse::<jiff::Timestamp>();
+            Ok(Token {
+                token: made.token,
+                // A token whose end is not understood is used once.
+                use_until: expires_at.map_or(now, |end| UnixMillis(end.as_millisecond()) - SPARE),
+            })
+        }
+        status if status.is_server_error() => Err(Outcome::Retry {
+            after: call::retry_after(answer.headers()),
+            reason: format!("GitHub is in trouble ({status}) and gave no token"),
+        }),
+        StatusCode::UNAUTHORIZED => Err(failed(
+            "channel_unauthorized",
+            &format!(
+                "GitHub does not know the App ({words}): check App id, private key and this machine's clock"
+            ),
+        )),
+        StatusCode::NOT_FOUND => Err(failed(
+            "channel_target_gone",
+            "the App is no longer installed there: install it again",
+        )),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(failed(
+            "channel_forbidden",
+            &format!(
+                "GitHub gave no token ({words}): give the App write access to issues and to pull requests, and \
+                 install it on {}",
+                key.repository
+            ),
+        )),
+        status => Err(explain(status, &words)),
+    }
+}
+
+/// The JWT that proves to be the App, good for less than the 10 minutes GitHub allows. It is dated back a minute
+/// because GitHub refuses what comes from the future.
+fn app_jwt(app: &str, private_key: &str, now: UnixMillis) -> Result<String, Outcome> {
+    #[derive(Serialize)]
+    struct Claims<'a> {
+        iat: i64,
+        exp: i64,
+        iss: &'a str,
+    }
+    let unusable = |_| {
+        failed(
+            "private_key_unusable",
+            "the App's private key is not an RSA key in PEM: enter the file GitHub gave you, whole",
+        )
+    };
+    // Keys that came through an environment variable often have their line ends written out.
+    let pem = private_key.replace("\\n", "\n");
+    let key = EncodingKey::from_rsa_pem(pem.trim().as_bytes()).map_err(unusable)?;
+    let claims = Claims {
+        iat: now.as_secs() - 60,
+        exp: now.as_secs() + 530,
+        iss: app,
+    };
+    jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key).map_err(unusable)
+}
