@@ -30,6 +30,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure: durable webhooks a second (ack), webhook to model (dispatch), overhead of a turn (turn).
+    #[command(after_help = "Example: cargo xtask bench ack")]
+    Bench {
+        /// What to measure; everything if not said.
+        what: Vec<String>,
+    },
     /// Everything that must pass before a change lands: format, lints, dependencies, tests.
     Ci,
 }
@@ -54,6 +60,7 @@ fn run(task: Task) -> Result<(), Failure> {
             verify::build_edge(&toolbox, host)
         }
         Task::Test { arguments } => verify::test(&toolbox, &arguments),
+        Task::Bench { what } => verify::bench(&toolbox, &what),
         Task::Ci => verify::ci(&toolbox),
     }
 }
