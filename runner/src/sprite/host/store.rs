@@ -255,11 +255,17 @@ impl Store {
 
 /// Kills everything that runs in these sprites.
 async fn end(ids: Vec<String>) {
-    let killed =
-        tokio::task::spawn_blocking(move || tree::kill_sprites(&ids.iter().map(String::as_str).collect()));
-    if let Err(error) = killed.await {
-        tracing::error!(%error, "commands may have been left running");
+    let ids = Arc::new(ids);
+    let doomed = Arc::clone(&ids);
+    let killed = tokio::task::spawn_blocking(move || kill(&doomed)).await;
+    if killed.is_err() {
+        // The runtime is going down and starts nothing more; then it has to be done here.
+        kill(&ids);
     }
+}
+
+fn kill(ids: &[String]) {
+    tree::kill_sprites(&ids.iter().map(String::as_str).collect());
 }
 
 fn local(record: Record, root: PathBuf) -> LocalSprite {
