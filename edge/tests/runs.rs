@@ -141,6 +141,13 @@ async fn cancelling_reaches_a_running_run_and_ends_a_waiting_one() {
     );
     let heard = t.poll("one", json!([{"run": run, "epoch": 1}])).await;
     assert_eq!(heard["signals"][0]["type"], "cancel");
+    let held = json!([{"run": run, "epoch": 1}]);
+    let again = json!({"runner": "one", "room": 0, "held": held, "heard": [heard["signals"][0]["id"]]});
+    assert_eq!(
+        t.runner("/poll", again).await.1["signals"],
+        json!([]),
+        "what was heard is not told again"
+    );
     let end = json!({"epoch": 1, "expected_seq": 2, "events": [{"type": "cancelled", "by": "a user"}]});
     let (status, _) = t.runner(&format!("/runs/{run}/events"), end).await;
     assert_eq!(status, StatusCode::OK);

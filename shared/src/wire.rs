@@ -31,6 +31,9 @@ pub struct PollRequest {
     /// The leases it holds, to be renewed.
     #[serde(default)]
     pub held: Vec<Held>,
+    /// The signals it has heard and its runs have yet to answer; they are not told again.
+    #[serde(default)]
+    pub heard: Vec<SignalId>,
     /// How long the edge may hold the request when there is nothing to tell, in milliseconds; at most 30,000.
     #[serde(default)]
     pub wait_ms: u64,
@@ -54,7 +57,7 @@ pub struct PollResponse {
     /// Runs among `held` that are no longer this runner's: drop them, write nothing more.
     #[serde(default)]
     pub lost: Vec<RunId>,
-    /// What the held runs are told from outside; repeated until the run journals an answer to it.
+    /// What the held runs are told from outside, but for what the runner says it has heard.
     #[serde(default)]
     pub signals: Vec<Signal>,
     /// How long a lease lasts without a poll, in milliseconds; poll at a third of it.

@@ -51,9 +51,11 @@ pub(super) async fn append(
 
     let mut batch = vec![runner.guard(), fence(scope, run, &runner, &request)];
     let signals_at = batch.len();
+    let none = Value::Text("[]".into());
     batch.push(signal::of_runs(
         scope,
         Value::Text(serde_json::json!([run]).to_string()),
+        none,
     ));
     for (seq, event) in (request.expected_seq..).zip(&request.events) {
         batch.push(journal::insert(scope, run, seq, request.epoch, now, event));

@@ -35,7 +35,10 @@ pub(super) async fn poll(
     runner: Runner,
     Json(request): Json<PollRequest>,
 ) -> Result<Json<PollResponse>, ApiError> {
-    if request.runner.is_empty() || request.runner.len() > 128 || request.held.len() > MAX_HELD {
+    if request.runner.is_empty()
+        || request.runner.len() > 128
+        || request.held.len().max(request.heard.len()) > MAX_HELD
+    {
         return Err(ApiError::invalid(
             "a runner has a name of 1 to 128 bytes and holds at most 4096 runs",
         ));
@@ -92,9 +95,10 @@ async fn waiting(scope: &Scope, now: UnixMillis, request: &PollRequest) -> Resul
     let results = scope
         .read(vec![
             scope.sql(leasable, [now.into()]),
-            scope.sql(
-                "SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id IN (SELECT value FROM json_each(?2)) LIMIT 1",
-                [ids(request.held.iter().map(|held| held.run))],
+            signal::of_runs(
+                scope,
+                ids(request.held.iter().map(|held| held.run)),
+                ids(request.heard.iter().copied()),
             ),
         ])
         .await?;
@@ -112,6 +116,7 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
     batch.push(signal::of_runs(
         scope,
         ids(request.held.iter().map(|held| held.run)),
+        ids(request.heard.iter().copied()),
     ));
     if request.room > 0 {
         batch.extend(take(scope, request, lease, now, lease_until));
@@ -261,7 +266,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
     Ok(leases)
 }
 
-fn ids(runs: impl Iterator<Item = RunId>) -> Value {
-    let runs: Vec<RunId> = runs.collect();
-    Value::Text(serde_json::to_string(&runs).unwrap_or_default())
+/// A JSON array of ids.
+fn ids(ids: impl Iterator<Item = impl serde::Serialize>) -> Value {
+    Value::Text(serde_json::to_string(&ids.collect::<Vec<_>>()).unwrap_or_default())
 }

@@ -16,12 +16,13 @@ use crate::{
     error::ApiError,
 };
 
-/// The signals of some runs: `runs` is a JSON array of their ids.
-pub(super) fn of_runs(scope: &Scope, runs: Value) -> Statement {
+/// The signals of some runs, but for those that were heard; both are JSON arrays of ids.
+pub(super) fn of_runs(scope: &Scope, runs: Value, heard: Value) -> Statement {
     scope.sql(
         "SELECT id, run_id, body FROM signals WHERE workspace_id = ?1 \
-         AND run_id IN (SELECT value FROM json_each(?2)) ORDER BY id",
-        [runs],
+         AND run_id IN (SELECT value FROM json_each(?2)) \
+         AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY id",
+        [runs, heard],
     )
 }
 

@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use roost_shared::{
-    RunId,
+    RunId, SignalId,
     problem::Problem,
     wire::{Held, Lease, PollRequest, PollResponse, Signal},
 };
@@ -121,6 +121,8 @@ struct Shift<'a> {
 
 struct Driven {
     epoch: u64,
+    /// The signals it was told.
+    heard: Vec<SignalId>,
     signals: mpsc::UnboundedSender<Signal>,
     abort: AbortHandle,
 }
@@ -218,6 +220,11 @@ impl<'a> Shift<'a> {
                     epoch: driven.epoch,
                 })
                 .collect(),
+            heard: self
+                .held
+                .values()
+                .flat_map(|driven| driven.heard.iter().copied())
+                .collect(),
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -235,7 +242,8 @@ impl<'a> Shift<'a> {
             }
         }
         for signal in response.signals {
-            if let Some(driven) = self.held.get(&signal.run) {
+            if let Some(driven) = self.held.get_mut(&signal.run) {
+                driven.heard.push(signal.id);
                 // A run that has just ended hears nothing, and need not.
                 drop(driven.signals.send(signal));
             }
@@ -257,6 +265,7 @@ impl<'a> Shift<'a> {
                 run,
                 Driven {
                     epoch,
+                    heard: Vec::new(),
                     signals,
                     abort,
                 },
