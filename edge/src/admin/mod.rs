@@ -1,12 +1,76 @@
-//! The web admin: server-rendered pages.
+//! The web admin: server-rendered pages below `/admin`, plain forms, one small script and one style sheet of our own.
+//!
+//! Invariants: every page but the one to sign in wants a [`Visitor`](visitor::Visitor); what it shows are the same
+//! projections the public API answers with; and text from outside is escaped and stands beside who said it.
+
+mod agent_form;
+mod agents;
+mod assets;
+mod call;
+mod deliveries;
+mod integration_form;
+mod integrations;
+mod layout;
+mod live;
+mod login;
+mod run;
+mod runners;
+mod runs;
+mod show;
+mod start;
+mod text;
+mod timeline;
+mod visitor;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{
+    Router,
+    middleware::map_response,
+    response::Redirect,
+    routing::{any, get, post},
+};
 
 use crate::edge::Edge;
 
 /// The admin's routes.
 pub fn router() -> Router<Arc<Edge>> {
     Router::new()
+        .route("/", get(home))
+        .route("/admin", get(home))
+        .route("/admin/assets/{name}", get(assets::serve))
+        .route("/admin/login", get(login::ask).post(login::sign_in))
+        .route("/admin/logout", post(login::sign_out))
+        .route("/admin/runs", get(runs::list))
+        .route("/admin/runs/{id}", get(run::show))
+        .route("/admin/runs/{id}/live", get(live::stream))
+        .route("/admin/runs/{id}/cancel", post(run::cancel))
+        .route("/admin/deliveries", get(deliveries::list))
+        .route("/admin/deliveries/{id}", get(deliveries::show))
+        .route("/admin/integrations", get(integrations::list))
+        .route(
+            "/admin/integrations/new/{channel}",
+            get(integrations::blank).post(integrations::create),
+        )
+        .route(
+            "/admin/integrations/{id}",
+            get(integrations::show).post(integrations::update),
+        )
+        .route("/admin/agents", get(agents::list))
+        .route("/admin/agents/new", get(agents::blank).post(agents::create))
+        .route("/admin/agents/{id}", get(agents::show).post(agents::update))
+        .route("/admin/agents/{id}/subscriptions", post(agents::subscribe))
+        .route(
+            "/admin/agents/{id}/subscriptions/{subscription}/end",
+            post(agents::unsubscribe),
+        )
+        .route("/admin/runners", get(runners::list))
+        .route("/admin/runners/token", post(runners::make_token))
+        .route("/admin/runners/tokens/{id}/revoke", post(runners::revoke_token))
+        .route("/admin/{*rest}", any(visitor::unknown))
+        .layer(map_response(visitor::guarded))
+}
+
+async fn home() -> Redirect {
+    Redirect::to("/admin/runs")
 }

@@ -46,6 +46,8 @@ pub struct DeliveryView {
     pub integration: IntegrationRef,
     /// `accepted` or `ignored`.
     pub verdict: String,
+    /// What it was, in the channel's own words; only for accepted ones.
+    pub event: Option<String>,
     /// Why it was ignored.
     pub reason: Option<String>,
     /// The provider's own id of the event.
@@ -90,7 +92,9 @@ macro_rules! select_deliveries {
             "SELECT d.id, i.id, i.name, i.settings ->> '$.channel', d.verdict, d.reason, d.dedupe_key, substr(d.body, 1, 4), ",
             "(SELECT json_group_array(r.id) FROM work_items w JOIN runs r ON r.work_item_id = w.id ",
             "WHERE w.id BETWEEN substr(d.id, 1, 10) || '0000000000000000' AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' ",
-            "AND w.delivery_id = d.id), d.received_at, d.headers ",
+            "AND w.delivery_id = d.id), d.received_at, d.headers, ",
+            "(SELECT w.kind FROM work_items w WHERE w.id BETWEEN substr(d.id, 1, 10) || '0000000000000000' ",
+            "AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' AND w.delivery_id = d.id) ",
             "FROM deliveries d JOIN integrations i ON i.id = d.integration_id WHERE d.workspace_id = ?1 ",
             $tail
         )
@@ -197,6 +201,7 @@ fn view(row: &Row) -> Result<DeliveryView, ValueError> {
             channel: text(3)?,
         },
         verdict: text(4)?,
+        event: row.optional_text(11)?.map(str::to_owned),
         reason: row.optional_text(5)?.map(str::to_owned),
         dedupe_key: text(6)?,
         bytes: length(row, 7)?,

@@ -6,6 +6,8 @@
     reason = "test helpers: every test crate uses its part of them"
 )]
 
+pub mod browser;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;

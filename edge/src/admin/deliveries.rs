@@ -1,0 +1,217 @@
+//! Deliveries: the list, and one with its headers and body.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use roost_shared::UnixMillis;
+use serde::Deserialize;
+
+use super::{
+    layout::{self, Section},
+    show, text,
+    visitor::{Refusal, Visitor, id},
+};
+use crate::{
+    api::{
+        deliveries::{self, DeliveryDetail, DeliveryView, RawBody},
+        integrations,
+    },
+    edge::Edge,
+};
+
+/// Which deliveries, as the form and the links say it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    verdict: String,
+    integration: String,
+    cursor: String,
+}
+
+/// `GET /admin/deliveries`.
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    visitor: Visitor,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Refusal> {
+    let person = &visitor.0;
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let query = deliveries::Query {
+        verdict: some(&filter.verdict),
+        integration: some(&filter.integration)
+            .map(|integration| id(&integration, "integration"))
+            .transpose()?,
+        cursor: some(&filter.cursor)
+            .map(|cursor| id(&cursor, "page"))
+            .transpose()?,
+        limit: None,
+    };
+    let page = deliveries::page(person, &query).await?;
+    let integrations = integrations::all(&edge, &person.scope).await?;
+    let filtered = query.verdict.is_some() || query.integration.is_some();
+    let pager = show::pager(
+        "/admin/deliveries",
+        &[("verdict", &filter.verdict), ("integration", &filter.integration)],
+        query.cursor.is_none(),
+        page.next.map(|next| next.to_string()),
+    );
+    let rows = html! {
+        @if !page.items.is_empty() {
+            (table(edge.now(), &page.items))
+            (pager)
+        } @else if filtered || query.cursor.is_some() {
+            p.empty { "No delivery fits. " a href="/admin/deliveries" { "Show all" } }
+        } @else {
+            div.empty {
+                p { "Nothing was delivered yet. A delivery is a webhook request with a good signature." }
+                @match integrations.first() {
+                    Some(one) => p {
+                        "Check that the channel sends to the address of "
+                        a href={ "/admin/integrations/" (one.id) } { (one.name) }
+                        ", and look there for what it answered: a wrong signature is answered 401 and not stored."
+                    },
+                    None => p { a href="/admin/integrations" { "Connect a channel" } " first." },
+                }
+            }
+        }
+    };
+    let main = html! {
+        div.head {
+            h1 { "Deliveries" }
+            @if !integrations.is_empty() {
+                form.filter method="get" action="/admin/deliveries" data-autosubmit {
+                    label {
+                        "Verdict"
+                        select name="verdict" {
+                            option value="" { "all" }
+                            @for verdict in ["accepted", "ignored"] {
+                                option value=(verdict) selected[verdict == filter.verdict] { (verdict) }
+                            }
+                        }
+                    }
+                    label {
+                        "Integration"
+                        select name="integration" {
+                            option value="" { "all" }
+                            @for one in &integrations {
+                                option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
+                            }
+                        }
+                    }
+                    button { "Show" }
+                }
+            }
+        }
+        div #deliveries data-refresh=[query.cursor.is_none().then_some("5000")] { (rows) }
+    };
+    Ok(layout::page(&visitor, Section::Deliveries, "Deliveries", &main))
+}
+
+fn table(now: UnixMillis, deliveries: &[DeliveryView]) -> Markup {
+    html! {
+        table.list {
+            thead { tr { th { "Verdict" } th { "What it was" } th { "Integration" } th { "What follows" } th.number { "Size" } th.number { "Age" } } }
+            tbody {
+                @for delivery in deliveries {
+                    tr id={ "delivery-" (delivery.id) } {
+                        td.first { (show::state(&delivery.verdict)) }
+                        td.wide {
+                            a.row href={ "/admin/deliveries/" (delivery.id) } { bdi { (what(delivery)) } }
+                            span.by { code { bdi { (text::line(&delivery.dedupe_key, 60)) } } }
+                        }
+                        td { (delivery.integration.name) }
+                        td { (follows(delivery)) }
+                        td.number { (text::bytes(delivery.bytes)) }
+                        td.number { (show::ago(now, delivery.received_at)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What it was; for an ignored one, why nothing follows.
+fn what(delivery: &DeliveryView) -> String {
+    let words = delivery.event.as_ref().or(delivery.reason.as_ref());
+    text::line(words.map_or("", String::as_str), 80)
+}
+
+fn follows(delivery: &DeliveryView) -> Markup {
+    html! {
+        @match &delivery.reason {
+            Some(_) => span.muted { "nothing" },
+            None => @for (at, run) in delivery.runs.iter().enumerate() {
+                @if at > 0 { ", " }
+                a href={ "/admin/runs/" (run) } {
+                    @if delivery.runs.len() == 1 { "the run" } @else { "run " (at + 1) }
+                }
+            }
+        }
+    }
+}
+
+/// `GET /admin/deliveries/{id}`.
+pub(super) async fn show(
+    State(edge): State<Arc<Edge>>,
+    visitor: Visitor,
+    Path(delivery): Path<String>,
+) -> Result<Response, Refusal> {
+    let detail = deliveries::detail(&visitor.0, id(&delivery, "delivery")?).await?;
+    let now = edge.now();
+    let delivery = &detail.delivery;
+    let main = html! {
+        p.back { a href="/admin/deliveries" { "← Deliveries" } }
+        h1 { bdi { (what(delivery)) } }
+        p.meta {
+            (show::state(&delivery.verdict)) " Received " (show::ago(now, delivery.received_at)) " by "
+            a href={ "/admin/integrations/" (delivery.integration.id) } { (delivery.integration.name) }
+            " (" (show::channel(&delivery.integration.channel)) "), " (text::bytes(delivery.bytes)) ". The sender calls it "
+            code { bdi { (text::line(&delivery.dedupe_key, 80)) } } "."
+        }
+        @match &delivery.reason {
+            Some(reason) => p { "It was ignored: " bdi { (reason) } "." },
+            None => p { "What follows from it: " (follows(delivery)) "." },
+        }
+        @if let Some(effect) = &detail.acknowledgement {
+            h2 { "The sign of life" }
+            (show::effect(now, effect))
+        }
+        h2 { "Headers" }
+        p.muted { "As the sender sent them; credentials are not kept." }
+        dl.fields {
+            @for (name, value) in &detail.headers {
+                dt { bdi { (name) } }
+                dd { code { bdi { (value) } } }
+            }
+        }
+        h2 { "Body" }
+        (body(&detail))
+    };
+    Ok(layout::page(&visitor, Section::Deliveries, "A delivery", &main))
+}
+
+fn body(detail: &DeliveryDetail) -> Markup {
+    match &detail.body {
+        RawBody::Text(body) => {
+            let pretty = serde_json::from_str::<serde_json::Value>(body)
+                .ok()
+                .and_then(|json| serde_json::to_string_pretty(&json).ok());
+            html! {
+                p.muted {
+                    "As the sender sent it"
+                    @if pretty.is_some() { ", with line breaks added" }
+                    "."
+                }
+                (show::block(pretty.as_deref().unwrap_or(body)))
+            }
+        }
+        RawBody::Base64(body) => html! {
+            p.muted { "It is not text; in base 64:" }
+            (show::block(body))
+        },
+    }
+}

@@ -1,0 +1,139 @@
+//! The list of runs.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use roost_shared::{UnixMillis, run::Phase, work::Trust};
+use serde::Deserialize;
+
+use super::{
+    layout::{self, Section},
+    show, start, text,
+    visitor::{Refusal, Visitor, id},
+};
+use crate::{
+    api::{
+        agents,
+        runs::{self, RunView},
+    },
+    edge::Edge,
+};
+
+/// Which runs, as the form and the links say it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    phase: String,
+    agent: String,
+    cursor: String,
+}
+
+/// `GET /admin/runs`.
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    visitor: Visitor,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Refusal> {
+    let person = &visitor.0;
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let query = runs::Query {
+        phase: some(&filter.phase),
+        agent: some(&filter.agent).map(|agent| id(&agent, "agent")).transpose()?,
+        cursor: some(&filter.cursor)
+            .map(|cursor| id(&cursor, "page"))
+            .transpose()?,
+        limit: None,
+    };
+    let page = runs::page(person, &query).await?;
+    let filtered = query.phase.is_some() || query.agent.is_some();
+    if page.items.is_empty() && !filtered && query.cursor.is_none() {
+        let main = html! {
+            h1 { "Runs" }
+            div.empty #runs data-refresh="3000" {
+                p { "No run yet. A run begins when somebody says something that an agent listens for." }
+                (start::steps(&edge, person).await?)
+            }
+        };
+        return Ok(layout::page(&visitor, Section::Runs, "Runs", &main));
+    }
+    let agents = agents::all(&person.scope).await?;
+    let now = edge.now();
+    let pager = show::pager(
+        "/admin/runs",
+        &[("phase", &filter.phase), ("agent", &filter.agent)],
+        query.cursor.is_none(),
+        page.next.map(|next| next.to_string()),
+    );
+    let main = html! {
+        div.head {
+            h1 { "Runs" }
+            form.filter method="get" action="/admin/runs" data-autosubmit {
+                label {
+                    "Phase"
+                    select name="phase" {
+                        option value="" { "all" }
+                        @for phase in Phase::ALL.map(Phase::as_str) {
+                            option value=(phase) selected[phase == filter.phase] { (phase) }
+                        }
+                    }
+                }
+                label {
+                    "Agent"
+                    select name="agent" {
+                        option value="" { "all" }
+                        @for agent in &agents {
+                            option value=(agent.spec.id) selected[agent.spec.id.to_string() == filter.agent] {
+                                (agent.spec.name)
+                            }
+                        }
+                    }
+                }
+                button { "Show" }
+            }
+        }
+        // Older pages don't change, so only the first one looks again.
+        div #runs data-refresh=[query.cursor.is_none().then_some("3000")] {
+            @if page.items.is_empty() {
+                p.empty { "No run fits. " a href="/admin/runs" { "Show all" } }
+            } @else {
+                (table(now, &page.items))
+                (pager)
+            }
+        }
+    };
+    Ok(layout::page(&visitor, Section::Runs, "Runs", &main))
+}
+
+/// Runs as rows.
+pub(super) fn table(now: UnixMillis, runs: &[RunView]) -> Markup {
+    html! {
+        table.list {
+            thead { tr { th { "Phase" } th { "Asked" } th { "Agent" } th { "Conversation" } th.number { "Cost" } th.number { "Age" } } }
+            tbody {
+                @for run in runs {
+                    tr id={ "run-" (run.id) } {
+                        td.first { (show::state(run.phase)) }
+                        td.wide {
+                            a.row href={ "/admin/runs/" (run.id) } { (asked(run)) }
+                            span.by { bdi { (run.asked.by) } @if run.asked.trust == Trust::Outsider { " (outsider)" } }
+                        }
+                        td { bdi { (run.agent.name) } }
+                        td.clip { (show::conversation(&run.conversation)) }
+                        td.number { (text::money(run.cost)) }
+                        td.number { (show::ago(now, run.created_at)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was asked, in a line.
+pub(super) fn asked(run: &RunView) -> Markup {
+    let line = text::line(&run.asked.excerpt, 120);
+    html! { @if line.is_empty() { (run.asked.kind) } @else { bdi { (line) } } }
+}
