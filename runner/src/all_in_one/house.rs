@@ -8,7 +8,7 @@ use std::{
     future::Future,
     io::{self, Write},
     net::Ipv4Addr,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -49,7 +49,10 @@ impl House {
     /// # Errors
     /// When another process has the directory, or a part can't be made.
     pub async fn open(data: &Path, mut config: Config) -> Result<Self, Failure> {
-        fs::create_dir_all(data).map_err(|error| unusable(data, &error))?;
+        // What people said to agents lies in here: nobody else's to read.
+        let mut directory = fs::DirBuilder::new();
+        directory.recursive(true).mode(0o700);
+        directory.create(data).map_err(|error| unusable(data, &error))?;
         let lock = lock(data)?;
         // Later paths must not depend on the directory the process stands in.
         let data = fs::canonicalize(data).map_err(|error| unusable(data, &error))?;
