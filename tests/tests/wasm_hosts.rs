@@ -63,3 +63,25 @@ async fn health(edge: &str) -> (u16, String) {
         .unwrap();
     (status, word.to_owned())
 }
+
+#[test]
+fn wrangler_builds_the_worker_and_would_deploy_it() {
+    let (toolbox, out) = (roost_tests::toolbox(), tempfile::tempdir().unwrap());
+    let wrangler = toolbox.npm_file("wrangler/bin/wrangler.js").unwrap();
+    let said = std::process::Command::new(toolbox.node().unwrap())
+        .arg(wrangler)
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(out.path())
+        .current_dir(toolbox.workspace())
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("CI", "true")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(
+        said.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    assert!(text.contains("Total Upload"), "{text}");
+}
