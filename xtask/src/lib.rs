@@ -4,6 +4,7 @@
 //! command needs beyond cargo, a C compiler, python3 and node is in [`items::ITEMS`].
 
 pub mod architecture;
+pub mod browser;
 pub mod edge_build;
 pub mod failure;
 pub mod install;

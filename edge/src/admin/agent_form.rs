@@ -7,7 +7,7 @@ use roost_shared::{
 };
 use serde::Deserialize;
 
-use super::integration_form::field;
+use super::field::{field, lines, number};
 use crate::{error::ApiError, setup::AgentDraft};
 
 /// What the form holds.
@@ -98,18 +98,14 @@ impl AgentForm {
             @if handle == Handle::Open {
                 (field("Handle", "handle", &self.handle, "What people call it by in a channel. It can't be changed later.", "ada"))
             }
-            label {
-                "Persona"
-                textarea name="persona" rows="6" placeholder="You look after our builds. You write short, plain answers." { (self.persona) }
-                small { "Who it is and how it works, in prose. It becomes part of the system prompt." }
-            }
+            (lines("Persona", "persona", &self.persona, "Who it is and how it works, in prose. It becomes part of the system prompt.", "You look after our builds. You write short, plain answers."))
             (field("Model", "model", &self.model, "provider/model. Providers and their keys are configured at the runner.", "anthropic/claude-sonnet-4-5"))
             (field("Tools", "tools", &self.tools, "Names apart by blanks; empty means all: bash read_file write_file edit_file glob grep list", ""))
             fieldset.limits {
                 legend { "What one run may use up" }
-                (count("Turns", "max_turns", &self.max_turns, "numeric"))
-                (count("Dollars", "max_cost", &self.max_cost, "decimal"))
-                (count("Tokens of one answer", "max_output_tokens", &self.max_output_tokens, "numeric"))
+                (number("Turns", "max_turns", &self.max_turns, "numeric"))
+                (number("Dollars", "max_cost", &self.max_cost, "decimal"))
+                (number("Tokens of one answer", "max_output_tokens", &self.max_output_tokens, "numeric"))
             }
             label.check {
                 input type="checkbox" name="enabled" checked[self.enabled.is_some()];
@@ -126,10 +122,6 @@ pub(super) enum Handle {
     Open,
     /// An agent keeps its handle.
     Fixed,
-}
-
-fn count(label: &str, name: &str, value: &str, mode: &str) -> Markup {
-    html! { label { (label) input name=(name) value=(value) inputmode=(mode) autocomplete="off"; } }
 }
 
 /// Dollars as people write them, exactly.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::{
     agent_form::{AgentForm, Handle},
+    field::{self, field},
     integrations::enabled,
     layout::{self, Section},
     runs::table,
@@ -310,19 +311,13 @@ async fn listening(edge: &Edge, scope: &Scope, agent: AgentId) -> Result<Markup,
                 p { a href="/admin/integrations" { "Connect a channel" } " first; then choose here what it listens to there." }
             } @else {
                 form.row method="post" action={ "/admin/agents/" (agent) "/subscriptions" } {
-                    label {
-                        "Integration"
-                        select name="integration" { @for one in &integrations { option value=(one.id) { (one.name) } } }
-                    }
-                    label {
-                        "To"
-                        select name="on" {
-                            option value="mention" { "mentions of it" }
-                            option value="label" { "a label" }
-                            option value="any" { "everything" }
-                        }
-                    }
-                    label { "Label" input name="label" autocomplete="off" placeholder="only for “a label”"; }
+                    (field::choice("Integration", "integration", &html! { @for one in &integrations { option value=(one.id) { (one.name) } } }))
+                    (field::choice("To", "on", &html! {
+                        option value="mention" { "mentions of it" }
+                        option value="label" { "a label" }
+                        option value="any" { "everything" }
+                    }))
+                    (field("Label", "label", "", "", "only for “a label”"))
                     button { "Add" }
                 }
             }

@@ -11,6 +11,7 @@ use roost_shared::UnixMillis;
 use serde::Deserialize;
 
 use super::{
+    field,
     layout::{self, Section},
     show, text,
     visitor::{Refusal, Visitor, id},
@@ -84,24 +85,18 @@ pub(super) async fn list(
             h1 { "Deliveries" }
             @if !integrations.is_empty() {
                 form.filter method="get" action="/admin/deliveries" data-autosubmit {
-                    label {
-                        "Verdict"
-                        select name="verdict" {
-                            option value="" { "all" }
-                            @for verdict in ["accepted", "ignored"] {
-                                option value=(verdict) selected[verdict == filter.verdict] { (verdict) }
-                            }
+                    (field::choice("Verdict", "verdict", &html! {
+                        option value="" { "all" }
+                        @for verdict in ["accepted", "ignored"] {
+                            option value=(verdict) selected[verdict == filter.verdict] { (verdict) }
                         }
-                    }
-                    label {
-                        "Integration"
-                        select name="integration" {
-                            option value="" { "all" }
-                            @for one in &integrations {
-                                option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
-                            }
+                    }))
+                    (field::choice("Integration", "integration", &html! {
+                        option value="" { "all" }
+                        @for one in &integrations {
+                            option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
                         }
-                    }
+                    }))
                     button { "Show" }
                 }
             }

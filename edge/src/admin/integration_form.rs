@@ -6,7 +6,10 @@ use maud::{Markup, html};
 
 use serde::Deserialize;
 
-use super::show;
+use super::{
+    field::{self, Purpose, field, secret},
+    show,
+};
 use crate::{
     error::ApiError,
     integration::{
@@ -43,16 +46,6 @@ pub(super) struct IntegrationForm {
     reply_url: String,
     signing: String,
     forget: Option<String>,
-}
-
-/// What the form is for.
-pub(super) enum Purpose<'a> {
-    /// A new one, with a secret that could be taken.
-    Create(&'a str),
-    /// To be corrected before it is created.
-    Correct,
-    /// One there is: secrets left empty stay.
-    Edit,
 }
 
 impl IntegrationForm {
@@ -257,17 +250,8 @@ impl IntegrationForm {
                 legend { "How it answers" }
                 p.muted { "As a GitHub App: its id and private key. From a repository's webhook: a token of the bot's account." }
                 (field("App id or client id", "app_id", &self.app_id, "", "Iv23li…"))
-                label {
-                    "Private key of the App"
-                    textarea name="private_key" rows="3" autocomplete="off" spellcheck="false"
-                        placeholder="-----BEGIN RSA PRIVATE KEY-----" {}
-                    (kept(purpose))
-                }
-                label {
-                    "Token"
-                    input type="password" name="token" autocomplete="off" placeholder="github_pat_…";
-                    (kept(purpose))
-                }
+                (field::hidden_text("Private key of the App", "private_key", "-----BEGIN RSA PRIVATE KEY-----", purpose))
+                (field::hidden("Token", "token", "", "github_pat_…", purpose))
             }
             (field("Address of the API", "api_url", &self.api_url, "Another one for GitHub Enterprise Server.", ""))
         }
@@ -276,12 +260,7 @@ impl IntegrationForm {
     fn telegram(&self, purpose: &Purpose<'_>) -> Markup {
         html! {
             (field("User name of the bot", "bot_username", &self.bot_username, "", "roost_bot"))
-            label {
-                "Bot token"
-                input type="password" name="bot_token" autocomplete="off" placeholder="123456:ABC…";
-                small { "@BotFather gives it." }
-                (kept(purpose))
-            }
+            (field::hidden("Bot token", "bot_token", "@BotFather gives it.", "123456:ABC…", purpose))
             (secret("Secret token", "secret_token", "Telegram sends it with every update: see the next page.", purpose))
             (field("Members", "members", &self.members, "User ids of those who count as members, apart by blanks. Everybody else is an outsider.", "11223344"))
             (field("Address of the Bot API", "api_url", &self.api_url, "Another one for a Bot API server of your own.", ""))
@@ -305,13 +284,10 @@ impl IntegrationForm {
                 div.indent {
                     (field("Header", "header", &self.header, "", "x-signature"))
                     (field("Before the digest", "prefix", &self.prefix, "", "sha256="))
-                    label {
-                        "Digest"
-                        select name="encoding" {
-                            option value="hex" selected[!base64] { "hexadecimal" }
-                            option value="base64" selected[base64] { "base 64" }
-                        }
-                    }
+                    (field::choice("Digest", "encoding", &html! {
+                        option value="hex" selected[!base64] { "hexadecimal" }
+                        option value="base64" selected[base64] { "base 64" }
+                    }))
                     (field("Header that names the event", "id_header", &self.id_header, "So that an event delivered twice counts once. Without, the body itself decides.", "x-event-id"))
                 }
             }
@@ -341,49 +317,6 @@ fn filled(text: &str) -> Option<String> {
 
 fn required(text: &str, otherwise: &str) -> Result<String, ApiError> {
     filled(text).ok_or_else(|| ApiError::invalid(otherwise))
-}
-
-/// A line of open text.
-pub(super) fn field(label: &str, name: &str, value: &str, hint: &str, example: &str) -> Markup {
-    html! {
-        label {
-            (label)
-            input name=(name) value=(value) placeholder=(example) autocomplete="off" autocapitalize="off" spellcheck="false";
-            @if !hint.is_empty() { small { (hint) } }
-        }
-    }
-}
-
-/// A secret that both sides choose: a new integration gets one to take.
-fn secret(label: &str, name: &str, hint: &str, purpose: &Purpose<'_>) -> Markup {
-    html! {
-        @match purpose {
-            Purpose::Create(suggestion) => label {
-                (label)
-                span.copyable {
-                    input #{ "field-" (name) } name=(name) value=(suggestion) autocomplete="off" spellcheck="false";
-                    button type="button" data-copy={ "field-" (name) } { "Copy" }
-                }
-                small { (hint) " This one was made up for you. Copy it now: it is not shown again." }
-            },
-            Purpose::Correct | Purpose::Edit => label {
-                (label)
-                input type="password" name=(name) autocomplete="new-password";
-                small { (hint) }
-                (kept(purpose))
-            },
-        }
-    }
-}
-
-fn kept(purpose: &Purpose<'_>) -> Markup {
-    html! {
-        @match purpose {
-            Purpose::Create(_) => {}
-            Purpose::Correct => small { "Enter it again: secrets are not kept in a page." },
-            Purpose::Edit => small { "Empty: the one stored stays." },
-        }
-    }
 }
 
 /// What is left to do at the channel.

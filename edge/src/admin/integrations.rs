@@ -12,7 +12,8 @@ use roost_shared::IntegrationId;
 use serde::Deserialize;
 
 use super::{
-    integration_form::{self, IntegrationForm, Purpose},
+    field::Purpose,
+    integration_form::{self, IntegrationForm},
     layout::{self, Section},
     show,
     visitor::{Refusal, Visitor, id},

@@ -87,9 +87,9 @@ fn form(login: &Login, wrong: Option<&str>) -> Response {
             (show::alert(wrong))
             form method="post" action="/admin/login" data-submit=[(!login.code.is_empty()).then_some("")] {
                 input type="hidden" name="next" value=(login.next);
-                label {
-                    "Code"
-                    input name="code" value=(login.code) required autocomplete="off" autocapitalize="off"
+                div.field {
+                    label for="code" { "Code" }
+                    input #code name="code" value=(login.code) required autocomplete="off" autocapitalize="off"
                         spellcheck="false" autofocus;
                 }
                 button.main { "Sign in" }

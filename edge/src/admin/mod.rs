@@ -8,6 +8,7 @@ mod agents;
 mod assets;
 mod call;
 mod deliveries;
+mod field;
 mod integration_form;
 mod integrations;
 mod layout;

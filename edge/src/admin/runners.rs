@@ -12,6 +12,7 @@ use roost_shared::UnixMillis;
 use serde::Deserialize;
 
 use super::{
+    field::field,
     layout::{self, Section},
     show, text,
     visitor::{Refusal, Visitor, id},
@@ -102,7 +103,7 @@ async fn page(edge: &Edge, visitor: &Visitor, form: &TokenForm, said: &Markup) -
             p { "A runner needs a token. It reaches this edge by HTTP; nothing has to reach the runner." }
             (said)
             form.row method="post" action="/admin/runners/token" {
-                label { "Name of its machine" input name="name" value=(form.name) required maxlength="100" placeholder="laptop"; }
+                (field("Name of its machine", "name", &form.name, "", "laptop"))
                 button { "Make a token" }
             }
         }

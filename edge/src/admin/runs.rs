@@ -11,6 +11,7 @@ use roost_shared::{UnixMillis, run::Phase, work::Trust};
 use serde::Deserialize;
 
 use super::{
+    field,
     layout::{self, Section},
     show, start, text,
     visitor::{Refusal, Visitor, id},
@@ -72,26 +73,20 @@ pub(super) async fn list(
         div.head {
             h1 { "Runs" }
             form.filter method="get" action="/admin/runs" data-autosubmit {
-                label {
-                    "Phase"
-                    select name="phase" {
-                        option value="" { "all" }
-                        @for phase in Phase::ALL.map(Phase::as_str) {
-                            option value=(phase) selected[phase == filter.phase] { (phase) }
+                (field::choice("Phase", "phase", &html! {
+                    option value="" { "all" }
+                    @for phase in Phase::ALL.map(Phase::as_str) {
+                        option value=(phase) selected[phase == filter.phase] { (phase) }
+                    }
+                }))
+                (field::choice("Agent", "agent", &html! {
+                    option value="" { "all" }
+                    @for agent in &agents {
+                        option value=(agent.spec.id) selected[agent.spec.id.to_string() == filter.agent] {
+                            (agent.spec.name)
                         }
                     }
-                }
-                label {
-                    "Agent"
-                    select name="agent" {
-                        option value="" { "all" }
-                        @for agent in &agents {
-                            option value=(agent.spec.id) selected[agent.spec.id.to_string() == filter.agent] {
-                                (agent.spec.name)
-                            }
-                        }
-                    }
-                }
+                }))
                 button { "Show" }
             }
         }
