@@ -44,9 +44,10 @@ impl World {
         };
         let github = GithubServer::start(config).await.unwrap();
         let script = Script::turns(vec![
+            // A file of its own: runs of one agent share its sprite, and these go on at the same time.
             Turn::call(
                 "bash",
-                json!({"command": "echo $((6 * 7)) > answer.txt && cat answer.txt"}),
+                json!({"command": "file=$(mktemp) && echo $((6 * 7)) > \"$file\" && cat \"$file\""}),
             ),
             Turn::say("The answer is 42."),
         ]);
