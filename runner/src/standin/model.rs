@@ -26,6 +26,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     response::Response,
     routing::post,
+    serve::ListenerExt,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -150,6 +151,8 @@ impl ModelServer {
             .route("/v1/chat/completions", post(chat_completions))
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .with_state(Arc::clone(&shared));
+        // Small events, one by one: with Nagle's algorithm they would wait for the other side's acknowledgements.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the scripted model stopped");
