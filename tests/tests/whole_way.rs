@@ -13,14 +13,14 @@ use roost_runner::{
     sprite::host::{self, HostConfig},
     standin::{
         github::{GithubConfig, GithubServer, Made, MadeKind},
-        model::{Fault, ModelServer, Script, Turn},
+        model::{Fault, ModelServer, Recorded, Script, Turn},
     },
 };
 use roost_tests::{
     RoostProcess, Sqld, WasmtimeServe, Workerd,
     office::{Channels, MASTER_KEY, Office, SECRET},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SPRITES_TOKEN: &str = "a token for the sprites of tests";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -191,6 +191,14 @@ impl World {
     }
 }
 
+/// The tool's result in the last message of a request, as JSON.
+fn tool_result(request: &Recorded) -> Option<String> {
+    let body: Value = serde_json::from_slice(&request.body).ok()?;
+    let blocks = body["messages"].as_array()?.last()?["content"].as_array()?;
+    let result = blocks.iter().find(|block| block["type"] == "tool_result")?;
+    Some(result["content"].to_string())
+}
+
 fn comments(made: &[Made]) -> impl Iterator<Item = &Made> {
     made.iter().filter(|made| made.kind == MadeKind::Comment)
 }
@@ -214,12 +222,13 @@ async fn shared_by_two_runners(world: &World, edge: &str) {
         world.takers().await,
         BTreeSet::from(["one".to_owned(), "two".to_owned()])
     );
-    let answers = world.model.requests();
-    let told = answers
-        .iter()
-        .filter(|request| String::from_utf8_lossy(&request.body).contains("42"))
-        .count();
-    assert_eq!(told, 12, "each second turn saw what the command printed");
+    let printed: Vec<String> = world.model.requests().iter().filter_map(tool_result).collect();
+    assert_eq!(
+        printed.len(),
+        12,
+        "each command's result is sent to the model once"
+    );
+    assert!(printed.iter().all(|text| text.contains("42")), "{printed:?}");
 }
 
 #[tokio::test]
