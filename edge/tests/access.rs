@@ -55,11 +55,14 @@ async fn a_token_works_for_its_purpose_until_it_is_revoked() {
     );
     let path = format!("/tokens/{}", runner["id"].as_str().unwrap());
     t.api(As::Token(&admin), "DELETE", &path, Value::Null).await;
-    let (status, body) = t.runner("/poll", json!({"runner": "one", "room": 1})).await;
-    assert_eq!(
-        (status, &body["error"]["code"]),
-        (StatusCode::UNAUTHORIZED, &json!("token_revoked"))
-    );
+    for path in ["/poll", "/tick"] {
+        let (status, body) = t.runner(path, json!({"runner": "one", "room": 1})).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (StatusCode::UNAUTHORIZED, &json!("token_revoked")),
+            "{path}"
+        );
+    }
     let (_, runners) = t.api(As::Token(&admin), "GET", "/runners", Value::Null).await;
     assert_eq!(runners["items"][0]["revoked"], true);
 }

@@ -1,11 +1,5 @@
-//! Reading and writing journals: the rows, the page a runner reads back, and the history a run begins with.
+//! Reading and writing journals: the rows, pages of them, and the history a run begins with.
 
-use std::sync::Arc;
-
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
 use roost_shared::{
     RunId, TokenId, UnixMillis,
     event::{Event, EventBody},
@@ -14,12 +8,7 @@ use roost_shared::{
 };
 use serde::Deserialize;
 
-use super::runner::Runner;
-use crate::{
-    db::{DbError, Row, Scope, Statement},
-    edge::Edge,
-    error::ApiError,
-};
+use crate::db::{DbError, Row, Scope, Statement};
 
 /// Events in one page.
 const PAGE: u32 = 500;
@@ -70,23 +59,6 @@ pub async fn page(scope: &Scope, run: RunId, from: u64) -> Result<Vec<Event>, Db
         )
         .await?;
     rows.iter().map(|row| event(row, 0)).collect()
-}
-
-/// What to read a journal from.
-#[derive(Debug, Deserialize)]
-pub(super) struct From {
-    #[serde(default)]
-    from: u64,
-}
-
-/// `GET /runner/v1/runs/{run}/events?from=N`: a page of events.
-pub(super) async fn read(
-    State(_edge): State<Arc<Edge>>,
-    runner: Runner,
-    Path(run): Path<RunId>,
-    Query(From { from }): Query<From>,
-) -> Result<Json<Vec<Event>>, ApiError> {
-    Ok(Json(page(&runner.scope, run, from).await?))
 }
 
 /// For every run a lease took, the latest ended runs before it in its lane: what was said, and the reply.

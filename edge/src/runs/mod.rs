@@ -13,11 +13,7 @@ pub(crate) mod tick;
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, routing::post};
 
 use crate::edge::Edge;
 
@@ -28,10 +24,7 @@ const BODY_LIMIT: usize = 8 << 20;
 pub fn router() -> Router<Arc<Edge>> {
     Router::new()
         .route("/runner/v1/poll", post(poll::poll))
-        .route(
-            "/runner/v1/runs/{run}/events",
-            get(journal::read).post(append::append),
-        )
+        .route("/runner/v1/runs/{run}/events", post(append::append))
         .route("/runner/v1/tick", post(tick::tick))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }

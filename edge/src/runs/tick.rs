@@ -19,6 +19,8 @@ pub(super) async fn tick(
     State(edge): State<Arc<Edge>>,
     runner: Runner,
 ) -> Result<Json<TickResponse>, ApiError> {
+    // What is due is done in batches that know of no runner, so its token is looked at before them.
+    runner.scope.read(vec![runner.guard()]).await?;
     Ok(Json(run(&edge, &runner.scope).await?))
 }
 
