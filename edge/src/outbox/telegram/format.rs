@@ -58,18 +58,19 @@ pub(in crate::outbox) fn format(markdown: &str) -> Message {
     for run in &runs {
         let length = run.text.encode_utf16().count();
         let wanted = entities(&run.style, offset, length);
-        // What goes on from the run before grows; what doesn't is done.
-        let (mut going_on, done): (Vec<_>, Vec<_>) = open
-            .into_iter()
-            .partition(|entity| wanted.iter().any(|other| other.is_like(entity)));
-        message.entities.extend(done);
+        // What goes on from the run before grows, up to the first that doesn't: what was opened inside that one ends with
+        // it and is opened again, or the two would cross.
+        let kept = open
+            .iter()
+            .take_while(|entity| wanted.iter().any(|other| other.is_like(entity)))
+            .count();
+        message.entities.extend(open.drain(kept..));
         for entity in wanted {
-            match going_on.iter_mut().find(|other| other.is_like(&entity)) {
+            match open.iter_mut().find(|other| other.is_like(&entity)) {
                 Some(other) => other.length += length,
-                None => going_on.push(entity),
+                None => open.push(entity),
             }
         }
-        open = going_on;
         message.text.push_str(&run.text);
         offset += length;
     }
@@ -195,6 +196,14 @@ mod tests {
     fn bold_makes_way_for_code_inside_it() {
         assert_eq!(shown("**a `b` c**"), ["bold:a ", "code:b", "bold: c"]);
         assert_eq!(shown("[`b`](https://e.x)"), ["text_link(https://e.x):b"]);
+    }
+
+    #[test]
+    fn neighbours_of_one_kind_do_not_cross_what_ends_between_them() {
+        assert_eq!(
+            shown("~~s *[*~~*i*"),
+            ["strikethrough:s [", "italic:[", "italic:i"]
+        );
     }
 
     #[test]
