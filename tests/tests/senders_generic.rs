@@ -52,8 +52,8 @@ async fn replies_are_signed_and_sent_again_under_the_same_id() {
         .with_state(receiver.clone());
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let database = std::env::temp_dir().join(format!("roost-generic-{}.db", std::process::id()));
-    let ports = ports(&DatabaseAddress::File(database)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ports = ports(&DatabaseAddress::File(directory.path().join("roost.db"))).unwrap();
     let settings = |reply_url: Option<String>| {
         Settings::Generic(GenericSettings {
             signature: SignatureScheme::StandardWebhooks,

@@ -28,10 +28,11 @@ struct Stage {
     integration: Integration,
     secrets: Secrets,
     senders: Senders,
+    _directory: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn new(name: &str, private_key: Option<&str>, token: Option<&str>) -> Self {
+    async fn new(private_key: Option<&str>, token: Option<&str>) -> Self {
         let github = GithubServer::start(GithubConfig {
             app_public_key: Some(PUBLIC_KEY.to_owned()),
             token: Some("ghp_good".to_owned()),
@@ -39,7 +40,8 @@ impl Stage {
         })
         .await
         .unwrap_or_else(|error| panic!("{error}"));
-        let database = std::env::temp_dir().join(format!("roost-senders-{}-{name}.db", std::process::id()));
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let database = directory.path().join("roost.db");
         let settings = GithubSettings {
             api_url: github.url(),
             app_id: private_key.map(|_| "4711".to_owned()),
@@ -59,6 +61,7 @@ impl Stage {
                 token: token.map(str::to_owned),
             },
             senders: Senders::default(),
+            _directory: directory,
             github,
         }
     }
@@ -95,7 +98,7 @@ fn reply(text: &str) -> Effect {
 
 #[tokio::test]
 async fn the_app_comments_reacts_and_answers_in_threads_with_one_narrowed_token() {
-    let stage = Stage::new("app", Some(PRIVATE_KEY), None).await;
+    let stage = Stage::new(Some(PRIVATE_KEY), None).await;
     let allowed = PrivateAddresses::Allowed;
     let acknowledge = Effect::Acknowledge {
         to: to(GithubSubject::IssueComment(900), None),
@@ -142,7 +145,7 @@ async fn the_app_comments_reacts_and_answers_in_threads_with_one_narrowed_token(
 
 #[tokio::test]
 async fn failures_are_told_for_what_they_are() {
-    let stage = Stage::new("faults", None, Some("ghp_good")).await;
+    let stage = Stage::new(None, Some("ghp_good")).await;
     let allowed = PrivateAddresses::Allowed;
     let wait = Duration::from_secs(33);
     stage
@@ -179,17 +182,17 @@ async fn wrong_credentials_end_the_matter() {
         outcome => panic!("{outcome:?}"),
     };
     let allowed = PrivateAddresses::Allowed;
-    let stage = Stage::new("wrong", None, Some("ghp_wrong")).await;
+    let stage = Stage::new(None, Some("ghp_wrong")).await;
     assert_eq!(
         code(stage.send(1, &reply("x"), allowed).await),
         "channel_unauthorized"
     );
-    let stage = Stage::new("none", None, None).await;
+    let stage = Stage::new(None, None).await;
     assert_eq!(
         code(stage.send(1, &reply("x"), allowed).await),
         "credential_missing"
     );
-    let stage = Stage::new("pem", Some("no key"), None).await;
+    let stage = Stage::new(Some("no key"), None).await;
     assert_eq!(
         code(stage.send(1, &reply("x"), allowed).await),
         "private_key_unusable"

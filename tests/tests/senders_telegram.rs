@@ -26,12 +26,14 @@ struct Stage {
     ports: Ports,
     integration: Integration,
     senders: Senders,
+    _directory: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn new(name: &str) -> Self {
+    async fn new() -> Self {
         let telegram = TelegramServer::start(TOKEN).await.unwrap();
-        let database = std::env::temp_dir().join(format!("roost-telegram-{}-{name}.db", std::process::id()));
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("roost.db");
         let settings = TelegramSettings {
             api_url: telegram.url(),
             bot_username: "roost_bot".to_owned(),
@@ -46,6 +48,7 @@ impl Stage {
                 settings: Settings::Telegram(settings),
             },
             senders: Senders::default(),
+            _directory: directory,
             telegram,
         }
     }
@@ -82,7 +85,7 @@ fn to() -> ReplyTo {
 
 #[tokio::test]
 async fn replies_and_typing_reach_the_chat_as_they_should() {
-    let stage = Stage::new("replies").await;
+    let stage = Stage::new().await;
     let typing = stage.send_as(TOKEN, &Effect::Acknowledge { to: to() }).await;
     assert_eq!(typing, Outcome::Sent { external_id: None });
     let answer = stage.reply("🚀 **done**, see [log](https://e.x)").await;
@@ -104,7 +107,7 @@ async fn replies_and_typing_reach_the_chat_as_they_should() {
 
 #[tokio::test]
 async fn every_piece_of_a_long_reply_is_taken() {
-    let stage = Stage::new("long").await;
+    let stage = Stage::new().await;
     let code = (0..500)
         .map(|line| format!("let x{line} = \"🚀 *{line}*\";\n"))
         .collect::<String>();
@@ -129,7 +132,7 @@ async fn every_piece_of_a_long_reply_is_taken() {
 
 #[tokio::test]
 async fn failures_are_told_for_what_they_are() {
-    let stage = Stage::new("faults").await;
+    let stage = Stage::new().await;
     let wait = Duration::from_secs(17);
     stage
         .telegram
@@ -171,7 +174,7 @@ async fn failures_are_told_for_what_they_are() {
 
 #[tokio::test]
 async fn no_reason_names_the_bots_token() {
-    let stage = Stage::new("secret").await;
+    let stage = Stage::new().await;
     let gone = TelegramServer::start(TOKEN).await.unwrap().url();
     let mut stage = stage;
     if let Settings::Telegram(settings) = &mut stage.integration.settings {
