@@ -1,0 +1,113 @@
+// Commands: pipes and terminals, sessions that outlive their client, signals.
+
+import { assert, events, once, until } from "../harness.mjs";
+
+export default function (area) {
+  area.check(["Sprite.exec", "Sprite.execFile"], async ({ sprite }) => {
+    assert.equal((await sprite.exec("echo one two")).stdout, "one two\n");
+    const { stdout, stderr, exitCode } = await sprite.execFile("sh", ["-c", "echo $A; pwd; echo err >&2"], {
+      env: { A: "b c", PATH: "/usr/bin:/bin" },
+      cwd: "/tmp",
+    });
+    assert.match(stdout, /^b c\n.*\/tmp\n$/);
+    assert.deepEqual([stderr, exitCode], ["err\n", 0]);
+    const big = await sprite.execFile("head", ["-c", "5000000", "/dev/zero"], { encoding: "buffer" });
+    assert.equal(big.stdout.length, 5_000_000);
+  });
+
+  area.check(["ExecError.exitCode", "ExecError.stdout", "ExecError.stderr"], async ({ sdk, sprite }) => {
+    const failing = sprite.execFile("sh", ["-c", "echo out; echo err >&2; exit 7"]);
+    await assert.rejects(failing, (error) => {
+      assert.ok(error instanceof sdk.ExecError);
+      assert.deepEqual([error.exitCode, error.stdout, error.stderr], [7, "out\n", "err\n"]);
+      return true;
+    });
+  });
+
+  area.check(["Sprite.spawn", "SpriteCommand.wait", "SpriteCommand.exitCode"], async ({ sprite }) => {
+    const command = sprite.spawn("sh", ["-c", "read line; echo got $line; cat; exit 3"]);
+    await once(command, "spawn");
+    assert.equal(command.exitCode(), -1);
+    command.stdin.write("hello\n");
+    await until(command.stdout, "got hello");
+    command.stdin.end("the rest\n");
+    await until(command.stdout, "the rest");
+    assert.equal(await command.wait(), 3);
+    assert.equal(command.exitCode(), 3);
+  });
+
+  area.check(["SpriteCommand.start"], async ({ sdk, sprite }) => {
+    const command = new sdk.SpriteCommand(sprite, "sh", ["-c", "exit 4"]);
+    await command.start();
+    assert.equal(await command.wait(), 4);
+  });
+
+  area.check(["SpriteCommand.kill", "SpriteCommand.signal"], async ({ sprite }) => {
+    const script = 'trap "echo usr1" USR1; echo ready; while :; do sleep 0.01; done';
+    const command = sprite.spawn("bash", ["-c", script]);
+    await until(command.stdout, "ready");
+    command.signal("SIGUSR1");
+    await until(command.stdout, "usr1");
+    command.kill();
+    assert.equal(await command.wait(), 128 + 15);
+  });
+
+  area.check(["SpriteCommand.resize"], async ({ sprite }) => {
+    const script = 'trap "stty size" WINCH; stty size; while :; do sleep 0.01; done';
+    const command = sprite.spawn("bash", ["-c", script], { tty: true, rows: 31, cols: 91 });
+    await until(command.stdout, "31 91");
+    command.resize(101, 41);
+    await until(command.stdout, "41 101");
+    command.kill("SIGKILL");
+    await command.wait();
+  });
+
+  area.check(["Sprite.createSession", "Sprite.attachSession", "Sprite.listSessions"], async ({ sprite }) => {
+    const command = sprite.createSession("bash", ["-c", "echo before; read line; echo after $line; exit 5"]);
+    const said = until(command.stdout, "before");
+    const info = await once(command, "message");
+    await said;
+    const [session] = await sprite.listSessions();
+    assert.equal(session.id, info.session_id);
+    assert.deepEqual([session.isActive, session.tty], [true, true]);
+    assert.ok(session.created instanceof Date && session.lastActivity instanceof Date);
+    const again = sprite.attachSession(session.id);
+    await until(again.stdout, "before");
+    again.stdin.write("x\n");
+    await until(again.stdout, "after x");
+    assert.notEqual(await again.wait(), 0);
+    assert.notEqual(await command.wait(), 0);
+  });
+
+  area.check(
+    ["Sprite.killSession", "SessionKillStream.next", "SessionKillStream.[Symbol.asyncIterator]"],
+    async ({ sprite }) => {
+      const command = sprite.spawn("bash", ["-c", 'trap "" TERM; echo ready; while :; do sleep 0.01; done'], {
+        maxRunAfterDisconnect: "60s",
+      });
+      await until(command.stdout, "ready");
+      const [session] = (await sprite.listSessions()).filter((session) => session.isActive);
+      const said = await events(await sprite.killSession(session.id, "SIGTERM", "100ms"));
+      assert.deepEqual(
+        said.map((event) => event.type),
+        ["signal", "timeout", "killed", "complete"],
+      );
+      assert.equal(said[0].signal, "SIGTERM");
+      assert.ok(said[0].pid > 0);
+      assert.equal(said[3].exitCode, 128 + 9);
+      assert.equal(await command.wait(), 128 + 9);
+    },
+  );
+
+  area.check(["SessionKillStream.processAll", "SessionKillStream.close"], async ({ sprite }) => {
+    const command = sprite.spawn("sleep", ["1000"]);
+    await once(command, "spawn");
+    const [session] = (await sprite.listSessions()).filter((session) => session.isActive);
+    const types = [];
+    await (await sprite.killSession(session.id)).processAll((event) => types.push(event.type));
+    assert.deepEqual(types, ["signal", "exited", "complete"]);
+    assert.equal(await command.wait(), 128 + 15);
+  });
+
+  area.notRun(["Sprite.execFileHTTP"], "not yet");
+}
