@@ -233,8 +233,10 @@ pub enum FileErrorKind {
     IsDirectory,
     /// `ENOTEMPTY`: the directory has entries.
     NotEmpty,
-    /// `EACCES`, `EPERM`: not permitted, or outside the sprite.
+    /// `EACCES`: no right to it, or outside the sprite.
     Denied,
+    /// `EPERM`: nobody in the sprite may do that.
+    NotPermitted,
     /// `EINVAL`, `ENAMETOOLONG`: not a usable path or argument.
     Invalid,
     /// `EIO` and everything else.
@@ -251,6 +253,7 @@ impl FileErrorKind {
             Self::IsDirectory => "EISDIR",
             Self::NotEmpty => "ENOTEMPTY",
             Self::Denied => "EACCES",
+            Self::NotPermitted => "EPERM",
             Self::Invalid => "EINVAL",
             Self::Io => "EIO",
         }
@@ -264,7 +267,8 @@ impl FileErrorKind {
             "ENOTDIR" => Self::NotDirectory,
             "EISDIR" => Self::IsDirectory,
             "ENOTEMPTY" => Self::NotEmpty,
-            "EACCES" | "EPERM" => Self::Denied,
+            "EACCES" => Self::Denied,
+            "EPERM" => Self::NotPermitted,
             "EINVAL" | "ENAMETOOLONG" => Self::Invalid,
             _ => Self::Io,
         }

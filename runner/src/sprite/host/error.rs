@@ -11,6 +11,7 @@ use axum::{
 };
 use rustix::io::Errno;
 
+use super::resolve::Lost;
 use crate::sprite::{
     FileErrorKind,
     wire::{ApiErrorBody, FileErrorBody},
@@ -141,12 +142,17 @@ impl FileError {
         Self::new(FileErrorKind::Invalid, path, message)
     }
 
-    pub(super) fn outside(path: &str) -> Self {
-        Self::new(
-            FileErrorKind::Denied,
-            path,
-            "the path leads outside the sprite's file system",
-        )
+    /// `path` leads to no place in the sprite.
+    pub(super) fn lost(path: &str, why: Lost) -> Self {
+        match why {
+            Lost::Unusable => Self::invalid(path, "the path is empty, too long or has a NUL in it"),
+            Lost::Outside => Self::new(
+                FileErrorKind::Denied,
+                path,
+                "the path leads outside the sprite's file system",
+            ),
+            Lost::Errno(errno) => Self::from_errno(path, errno),
+        }
     }
 
     pub(super) fn from_errno(path: &str, errno: Errno) -> Self {
@@ -159,7 +165,9 @@ impl FileError {
             ),
             Errno::ISDIR => (FileErrorKind::IsDirectory, "it is a directory"),
             Errno::NOTEMPTY => (FileErrorKind::NotEmpty, "the directory is not empty"),
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => (FileErrorKind::Denied, "permission denied"),
+            Errno::ACCESS => (FileErrorKind::Denied, "permission denied"),
+            Errno::ROFS => (FileErrorKind::Denied, "this part of the sprite is read-only"),
+            Errno::PERM => (FileErrorKind::NotPermitted, "the operation is not permitted"),
             Errno::NAMETOOLONG => (FileErrorKind::Invalid, "the name is too long"),
             // O_NOFOLLOW met a symlink that was not there a moment ago.
             Errno::LOOP => (
@@ -184,7 +192,7 @@ impl IntoResponse for FileError {
     fn into_response(self) -> Response {
         let status = match self.kind {
             FileErrorKind::NotFound => StatusCode::NOT_FOUND,
-            FileErrorKind::Denied => StatusCode::FORBIDDEN,
+            FileErrorKind::Denied | FileErrorKind::NotPermitted => StatusCode::FORBIDDEN,
             FileErrorKind::Exists | FileErrorKind::NotEmpty => StatusCode::CONFLICT,
             FileErrorKind::NotDirectory | FileErrorKind::IsDirectory | FileErrorKind::Invalid => {
                 StatusCode::BAD_REQUEST

@@ -6,8 +6,6 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
-    sync::Arc,
 };
 
 use axum::{
@@ -20,7 +18,7 @@ use axum::{
 use futures::stream;
 use jiff::Timestamp;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, renameat, statat, unlinkat},
+    fs::{FileType, OFlags, Stat, fstat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -28,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Host,
     error::{ApiError, Failure, FileError},
-    resolve::{LastLink, Parents, Place, text},
+    place::{Folder, Place, kind},
+    resolve::{LastLink, Parents},
     store::LocalSprite,
 };
 use crate::sprite::{
@@ -51,9 +50,27 @@ pub(super) struct FileQuery {
 }
 
 impl FileQuery {
-    fn base(&self) -> &str {
-        self.working_dir.as_deref().unwrap_or(HOME)
+    fn find(&self, sprite: &LocalSprite, last: LastLink) -> Result<Place, FileError> {
+        find(
+            sprite,
+            &self.path,
+            self.working_dir.as_deref(),
+            last,
+            Parents::MustExist,
+        )
     }
+}
+
+/// Finds a path of a request in a sprite.
+pub(super) fn find(
+    sprite: &LocalSprite,
+    path: &str,
+    working_dir: Option<&str>,
+    last: LastLink,
+    parents: Parents,
+) -> Result<Place, FileError> {
+    let found = sprite.root.find(path, working_dir.unwrap_or(HOME), last, parents);
+    found.map_err(|lost| FileError::lost(path, lost))
 }
 
 /// Runs file work on a blocking thread.
@@ -72,16 +89,12 @@ pub(super) async fn read(
 ) -> Result<Response, Failure> {
     let sprite = host.store.get(&name)?;
     let (file, first, size) = blocking(move || {
-        let place = sprite
-            .root
-            .find(&query.path, query.base(), LastLink::Follow, Parents::MustExist)?;
+        let place = query.find(&sprite, LastLink::Follow)?;
         let errno = |errno| FileError::from_errno(&query.path, errno);
         // Without O_NONBLOCK a FIFO would hold the thread for ever.
-        let fd = place
-            .open(OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())
-            .map_err(errno)?;
+        let fd = place.open(OFlags::RDONLY | OFlags::NONBLOCK).map_err(errno)?;
         let stat = fstat(&fd).map_err(errno)?;
-        match FileType::from_raw_mode(stat.st_mode) {
+        match kind(&stat) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(errno(Errno::ISDIR)),
             _ => return Err(FileError::invalid(&query.path, "it is not a regular file")),
@@ -128,13 +141,11 @@ pub(super) async fn list(
         return Err(FileError::invalid(&query.path, message).into());
     }
     let list = blocking(move || {
-        let place = sprite
-            .root
-            .find(&query.path, query.base(), LastLink::Follow, Parents::MustExist)?;
+        let place = query.find(&sprite, LastLink::Follow)?;
         let errno = |errno| FileError::from_errno(&query.path, errno);
-        let stat = statat(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
+        let stat = place.stat().map_err(errno)?;
         let shown = place.path.display().to_string();
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        if kind(&stat) != FileType::Directory {
             let name = place.name.to_string_lossy().into_owned();
             return Ok(FileList {
                 entries: vec![entry(name, shown.clone(), &stat)],
@@ -142,28 +153,18 @@ pub(super) async fn list(
                 count: 1,
             });
         }
-        let dir = place
-            .open(OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-            .map_err(errno)?;
+        let folder = place.folder().map_err(errno)?;
         let mut entries = Vec::new();
-        for found in Dir::read_from(&dir).map_err(errno)? {
-            let found = found.map_err(errno)?;
-            let name = found.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
+        for name in folder.names().map_err(errno)? {
+            let place = folder.place(name.map_err(errno)?);
             if entries.len() == limit {
                 let message = format!("the directory has more than {limit} entries; list it with a command");
                 return Err(FileError::invalid(&query.path, message));
             }
-            match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match place.stat() {
                 Ok(stat) => {
-                    let name = text(name.to_bytes());
-                    entries.push(entry(
-                        name.clone(),
-                        format!("{}/{name}", shown.trim_end_matches('/')),
-                        &stat,
-                    ));
+                    let name = place.name.to_string_lossy().into_owned();
+                    entries.push(entry(name, place.path.display().to_string(), &stat));
                 }
                 // Removed since we saw its name.
                 Err(Errno::NOENT) => {}
@@ -181,7 +182,7 @@ pub(super) async fn list(
 }
 
 fn entry(name: String, path: String, stat: &Stat) -> FileEntry {
-    let kind = FileType::from_raw_mode(stat.st_mode);
+    let kind = kind(stat);
     let nanos = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     let changed = Timestamp::new(stat.st_mtime, nanos).unwrap_or(Timestamp::UNIX_EPOCH);
     FileEntry {
@@ -215,27 +216,22 @@ pub(super) async fn remove(
 ) -> Result<Json<Removed>, Failure> {
     let sprite = host.store.get(&name)?;
     let removed = blocking(move || {
-        let place = sprite
-            .root
-            .find(&query.path, query.base(), LastLink::Keep, Parents::MustExist)?;
-        if place.name == "." {
+        let place = query.find(&sprite, LastLink::Keep)?;
+        if place.is_nameless() {
             return Err(FileError::invalid(
                 &query.path,
                 "name the directory itself to remove it",
             ));
         }
         let errno = |errno| FileError::from_errno(&query.path, errno);
-        let stat = statat(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let stat = place.stat().map_err(errno)?;
+        if kind(&stat) == FileType::Directory {
             if query.recursive {
-                let dir = place
-                    .open(OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-                    .map_err(errno)?;
-                clear(&dir, MAX_DEPTH).map_err(errno)?;
+                clear(&place.folder().map_err(errno)?, MAX_DEPTH).map_err(errno)?;
             }
-            unlinkat(&place.dir, &place.name, AtFlags::REMOVEDIR).map_err(errno)?;
+            place.remove_dir().map_err(errno)?;
         } else {
-            unlinkat(&place.dir, &place.name, AtFlags::empty()).map_err(errno)?;
+            place.unlink().map_err(errno)?;
         }
         Ok(Removed {
             deleted: vec![place.path.display().to_string()],
@@ -246,22 +242,17 @@ pub(super) async fn remove(
 }
 
 /// Removes everything in an open directory, never through a symlink.
-fn clear(dir: &OwnedFd, depth: usize) -> Result<(), Errno> {
+fn clear(folder: &Folder, depth: usize) -> Result<(), Errno> {
     if depth == 0 {
         return Err(Errno::NAMETOOLONG);
     }
-    for found in Dir::read_from(dir)? {
-        let found = found?;
-        let name = found.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        match unlinkat(dir, name, AtFlags::empty()) {
+    for name in folder.names()? {
+        let place = folder.place(name?);
+        match place.unlink() {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::ISDIR | Errno::PERM) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                clear(&rustix::fs::openat(dir, name, flags, Mode::empty())?, depth - 1)?;
-                unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+                clear(&place.folder()?, depth - 1)?;
+                place.remove_dir()?;
             }
             Err(errno) => return Err(errno),
         }
@@ -278,10 +269,9 @@ pub(super) async fn rename(
     let sprite = host.store.get(&name)?;
     let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let renamed = blocking(move || {
-        let base = request.working_dir.as_deref().unwrap_or(HOME);
-        let from = keep(&sprite, &request.source, base)?;
-        let to = keep(&sprite, &request.dest, base)?;
-        renameat(&from.dir, &from.name, &to.dir, &to.name)
+        let keep = |path| keep(&sprite, path, request.working_dir.as_deref());
+        let (from, to) = (keep(&request.source)?, keep(&request.dest)?);
+        from.rename_to(&to)
             .map_err(|errno| FileError::from_errno(&request.source, errno))?;
         let shown = |place: &Place| place.path.display().to_string();
         Ok(RenameFile {
@@ -293,9 +283,9 @@ pub(super) async fn rename(
     Ok(Json(renamed.await?))
 }
 
-fn keep(sprite: &Arc<LocalSprite>, path: &str, base: &str) -> Result<Place, FileError> {
-    let place = sprite.root.find(path, base, LastLink::Keep, Parents::MustExist)?;
-    if place.name == "." {
+fn keep(sprite: &LocalSprite, path: &str, working_dir: Option<&str>) -> Result<Place, FileError> {
+    let place = find(sprite, path, working_dir, LastLink::Keep, Parents::MustExist)?;
+    if place.is_nameless() {
         return Err(FileError::new(
             FileErrorKind::Invalid,
             path,

@@ -21,6 +21,7 @@ mod files;
 mod kill;
 mod limits;
 mod output;
+mod place;
 mod process;
 mod pump;
 mod request;

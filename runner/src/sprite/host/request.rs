@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    error::ApiError,
+    error::{ApiError, FileError},
     process::Command,
     resolve::{LastLink, Parents},
     session::Terms,
@@ -85,8 +85,10 @@ impl Request {
                 HOME.to_owned(),
             ),
         };
-        let dir =
-            dir.map_err(|error| ApiError::bad_request(format!("the directory {shown}: {}", error.message)))?;
+        let dir = dir.map_err(|lost| {
+            let message = FileError::lost(&shown, lost).message;
+            ApiError::bad_request(format!("the directory {shown}: {message}"))
+        })?;
         let mut arguments = self.command;
         if arguments.is_empty() {
             arguments.push(self.program.clone().unwrap_or_else(|| "bash".into()));

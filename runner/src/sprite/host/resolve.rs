@@ -7,23 +7,23 @@
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, mkdirat, openat, readlinkat, statat},
+    fs::{CWD, FileType, Mode, OFlags, openat},
     io::Errno,
 };
 
-use super::error::FileError;
+use super::place::{Place, kind};
 
 /// How many symlinks one path may run through.
 const MAX_LINKS: usize = 40;
 const MAX_PATH_BYTES: usize = 4096;
+/// Of directories that are made on the way.
+const PARENT_MODE: u32 = 0o755;
 const STEP: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC)
@@ -51,14 +51,21 @@ pub(super) enum LastLink {
     Keep,
 }
 
-/// A name in an open directory; the name is no symlink, or is itself meant.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) dir: OwnedFd,
-    /// `.` for a directory reached by `..` or as the root.
-    pub(super) name: OsString,
-    /// The absolute path as commands see it.
-    pub(super) path: PathBuf,
+/// Why a path leads to no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It is empty, too long or has a NUL in it.
+    Unusable,
+    /// It leads outside the root.
+    Outside,
+    /// The system said so on the way.
+    Errno(Errno),
+}
+
+impl From<Errno> for Lost {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
 }
 
 impl Root {
@@ -79,12 +86,9 @@ impl Root {
         base: &str,
         last: LastLink,
         parents: Parents,
-    ) -> Result<Place, FileError> {
+    ) -> Result<Place, Lost> {
         if path.is_empty() || path.contains('\0') || path.len() + base.len() > MAX_PATH_BYTES {
-            return Err(FileError::invalid(
-                path,
-                "the path is empty, too long or has a NUL in it",
-            ));
+            return Err(Lost::Unusable);
         }
         let full = if path.starts_with('/') {
             PathBuf::from(path)
@@ -92,10 +96,6 @@ impl Root {
             Path::new("/").join(base).join(path)
         };
         self.walk(self.inside(&full), last, parents)
-            .map_err(|stop| match stop {
-                Stop::Outside => FileError::outside(path),
-                Stop::Errno(errno) => FileError::from_errno(path, errno),
-            })
     }
 
     /// The part of an absolute path below the root, from either spelling.
@@ -105,35 +105,34 @@ impl Root {
             .unwrap_or(full)
     }
 
-    fn walk(&self, relative: &Path, last: LastLink, parents: Parents) -> Result<Place, Stop> {
-        let root = openat(CWD, &self.path, STEP, Mode::empty())?;
-        let mut dirs: Vec<(OwnedFd, OsString)> = Vec::new();
+    fn walk(&self, relative: &Path, last: LastLink, parents: Parents) -> Result<Place, Lost> {
+        let root = Arc::new(openat(CWD, &self.path, STEP, Mode::empty())?);
+        let mut dirs: Vec<(Arc<OwnedFd>, OsString)> = Vec::new();
         let mut todo: VecDeque<OsString> = steps(relative).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == ".." {
-                dirs.pop().ok_or(Stop::Outside)?;
+                dirs.pop().ok_or(Lost::Outside)?;
                 continue;
             }
-            let here = dirs.last().map_or(&root, |(dir, _)| dir);
+            let dir = Arc::clone(dirs.last().map_or(&root, |(dir, _)| dir));
+            let here = Place::new(dir, name, PathBuf::new());
             let is_last = todo.is_empty();
-            let kind = match statat(here, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+            let found = match here.stat() {
+                Ok(stat) => Some(kind(&stat)),
                 Err(Errno::NOENT) => None,
                 Err(errno) => return Err(errno.into()),
             };
-            match kind {
+            match found {
                 Some(FileType::Symlink) if !is_last || last == LastLink::Follow => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP.into());
                     }
-                    let target = PathBuf::from(OsString::from_vec(
-                        readlinkat(here, &name, Vec::new())?.into_bytes(),
-                    ));
+                    let target = PathBuf::from(OsString::from_vec(here.link_target()?.into_bytes()));
                     let target = if target.is_absolute() {
                         dirs.clear();
-                        target.strip_prefix(&self.path).map_err(|_| Stop::Outside)?
+                        target.strip_prefix(&self.path).map_err(|_| Lost::Outside)?
                     } else {
                         &target
                     };
@@ -142,59 +141,33 @@ impl Root {
                     }
                 }
                 _ if is_last => {
-                    let path = self.spell(&dirs, &name);
-                    let dir = match dirs.pop() {
-                        Some((dir, _)) => dir,
-                        None => root,
-                    };
-                    return Ok(Place { dir, name, path });
+                    let path = self.spell(&dirs, &here.name);
+                    return Ok(Place { path, ..here });
                 }
-                Some(_) => {
-                    let next = openat(here, &name, STEP, Mode::empty())?;
-                    dirs.push((next, name));
-                }
+                Some(_) => dirs.push((Arc::new(here.open(STEP)?), here.name)),
                 None if parents == Parents::Create => {
-                    match mkdirat(here, &name, Mode::from_raw_mode(0o755)) {
-                        Ok(()) | Err(Errno::EXIST) => {}
+                    match here.make_dir(PARENT_MODE) {
+                        Ok(()) => here.sync_names()?,
+                        Err(Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
                     }
-                    let next = openat(here, &name, STEP, Mode::empty())?;
-                    dirs.push((next, name));
+                    dirs.push((Arc::new(here.open(STEP)?), here.name));
                 }
                 None => return Err(Errno::NOENT.into()),
             }
         }
         let path = self.spell(&dirs, OsStr::new(""));
-        let dir = match dirs.pop() {
-            Some((dir, _)) => dir,
-            None => root,
-        };
-        Ok(Place {
-            dir,
-            name: ".".into(),
-            path,
-        })
+        let dir = dirs.pop().map_or(root, |(dir, _)| dir);
+        Ok(Place::new(dir, ".", path))
     }
 
-    fn spell(&self, dirs: &[(OwnedFd, OsString)], name: &OsStr) -> PathBuf {
+    fn spell(&self, dirs: &[(Arc<OwnedFd>, OsString)], name: &OsStr) -> PathBuf {
         let mut path = self.path.clone();
         path.extend(dirs.iter().map(|(_, name)| name));
         if !name.is_empty() {
             path.push(name);
         }
         path
-    }
-}
-
-impl Place {
-    /// Opens what is there; never through a symlink. `flags` gets `NOFOLLOW` and `CLOEXEC` added.
-    pub(super) fn open(&self, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-        openat(
-            self.dir.as_fd(),
-            self.name.as_os_str(),
-            flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            mode,
-        )
     }
 }
 
@@ -207,22 +180,6 @@ fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     })
 }
 
-/// A file name as text; bytes that are not UTF-8 are replaced.
-pub(super) fn text(name: &[u8]) -> String {
-    OsStr::from_bytes(name).to_string_lossy().into_owned()
-}
-
-enum Stop {
-    Outside,
-    Errno(Errno),
-}
-
-impl From<Errno> for Stop {
-    fn from(errno: Errno) -> Self {
-        Self::Errno(errno)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
@@ -230,7 +187,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sprite::FileErrorKind;
 
     struct Tree {
         _dir: tempfile::TempDir,
@@ -263,11 +219,11 @@ mod tests {
         }
     }
 
-    fn find(tree: &Tree, path: &str) -> Result<PathBuf, FileErrorKind> {
+    fn find(tree: &Tree, path: &str) -> Result<PathBuf, Lost> {
         let found = tree
             .root
             .find(path, "/home/sprite", LastLink::Follow, Parents::MustExist);
-        found.map(|place| place.path).map_err(|error| error.kind)
+        found.map(|place| place.path)
     }
 
     #[test]
@@ -298,16 +254,16 @@ mod tests {
             "bad_absolute",
             "bad_relative",
             "bad_dir/secret",
-            "loop",
             "/../secret",
         ];
         for path in outside {
-            assert_eq!(find(&tree, path), Err(FileErrorKind::Denied), "{path}");
+            assert_eq!(find(&tree, path), Err(Lost::Outside), "{path}");
         }
+        assert_eq!(find(&tree, "loop"), Err(Lost::Errno(Errno::LOOP)));
         // The real path of something outside names a place inside that is not there.
         assert_eq!(
             find(&tree, tree.outside.to_str().unwrap()),
-            Err(FileErrorKind::NotFound)
+            Err(Lost::Errno(Errno::NOENT))
         );
     }
 
@@ -325,7 +281,7 @@ mod tests {
                 if let Ok(place) = tree.root.find(&path, "/home/sprite", last, Parents::MustExist) {
                     let parent = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place.dir))).unwrap();
                     prop_assert!(parent.starts_with(tree.root.path()), "{path} led to {}", parent.display());
-                    if let Ok(fd) = place.open(OFlags::RDONLY, Mode::empty()) {
+                    if let Ok(fd) = place.open(OFlags::RDONLY) {
                         let real = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).unwrap();
                         prop_assert!(real.starts_with(tree.root.path()), "{path} opened {}", real.display());
                     }

@@ -1,12 +1,10 @@
 //! Writing a file through the API.
 //!
 //! Invariant: the body goes to a new file next to the target and takes its name when it is whole, so a reader sees the old
-//! content or the new, never a part; a body that breaks off leaves nothing behind.
+//! content or the new, never a part; a body that breaks off leaves nothing behind. What is answered as written is on the
+//! disk, content and name, and so are the directories that were made for it.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-};
+use std::io::Write;
 
 use axum::{
     Json,
@@ -14,19 +12,16 @@ use axum::{
     extract::{Path, Query, State},
 };
 use futures::StreamExt;
-use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fchmod, openat, renameat, statat, unlinkat},
-    io::Errno,
-};
+use rustix::{fs::FileType, io::Errno};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Host,
     error::{ApiError, Failure, FileError},
-    files::blocking,
-    resolve::{LastLink, Parents, Place},
+    files::{blocking, find},
+    place::{Draft, Place, kind},
+    resolve::{LastLink, Parents},
 };
-use crate::{random::hex_id, sprite::HOME};
 
 const NEW_FILE_MODE: u32 = 0o644;
 
@@ -61,13 +56,12 @@ pub(super) async fn write(
     let sprite = host.store.get(&name)?;
     let limit = host.store.config().limits.write_bytes;
     let path = query.path.clone();
-    let mut draft = blocking(move || {
+    let mut writing = blocking(move || {
         let parents = if query.mkdir_parents || query.mkdir {
             Parents::Create
         } else {
             Parents::MustExist
         };
-        let base = query.working_dir.as_deref().unwrap_or(HOME);
         let mode = match &query.mode {
             Some(text) => {
                 let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
@@ -77,57 +71,59 @@ pub(super) async fn write(
             }
             None => None,
         };
-        Draft::begin(
-            sprite.root.find(&query.path, base, LastLink::Follow, parents)?,
-            mode,
+        let place = find(
+            &sprite,
             &query.path,
-        )
+            query.working_dir.as_deref(),
+            LastLink::Follow,
+            parents,
+        )?;
+        Writing::begin(place, mode, &query.path)
     })
     .await?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?;
         let path = path.clone();
-        draft = blocking(move || {
-            draft.size += chunk.len() as u64;
-            if draft.size > limit {
+        writing = blocking(move || {
+            writing.size += chunk.len() as u64;
+            if writing.size > limit {
                 return Err(FileError::invalid(
                     &path,
                     format!("files written here have at most {limit} bytes"),
                 ));
             }
-            draft
+            writing
+                .draft
                 .file
                 .write_all(&chunk)
                 .map_err(|error| FileError::from_io(&path, &error))?;
-            Ok(draft)
+            Ok(writing)
         })
         .await?;
     }
     let written = blocking(move || {
-        draft
+        writing
             .finish()
             .map_err(|errno| FileError::from_errno(&path, errno))
     });
     Ok(Json(written.await?))
 }
 
-/// A file that is being written; removed again unless it is finished.
+/// A file that is being written.
 #[derive(Debug)]
-struct Draft {
+struct Writing {
     place: Place,
-    temporary: String,
-    file: File,
+    draft: Draft,
     mode: u32,
     size: u64,
-    finished: bool,
 }
 
-impl Draft {
+impl Writing {
     fn begin(place: Place, mode: Option<u32>, path: &str) -> Result<Self, FileError> {
         let errno = |errno| FileError::from_errno(path, errno);
-        let old = match statat(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+        let old = match place.stat() {
+            Ok(stat) => match kind(&stat) {
                 FileType::RegularFile => Some(stat.st_mode & 0o777),
                 FileType::Directory => return Err(errno(Errno::ISDIR)),
                 _ => return Err(FileError::invalid(path, "it is not a regular file")),
@@ -135,45 +131,22 @@ impl Draft {
             Err(Errno::NOENT) => None,
             Err(other) => return Err(errno(other)),
         };
-        let temporary = format!(".{}.roost", hex_id());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&place.dir, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(errno)?;
+        let draft = place.draft().map_err(errno)?;
         let mode = mode.or(old).unwrap_or(NEW_FILE_MODE);
         Ok(Self {
             place,
-            temporary,
-            file: fd.into(),
+            draft,
             mode,
             size: 0,
-            finished: false,
         })
     }
 
-    fn finish(mut self) -> Result<Written, Errno> {
-        fchmod(&self.file, Mode::from_raw_mode(self.mode))?;
-        renameat(
-            &self.place.dir,
-            &self.temporary,
-            &self.place.dir,
-            &self.place.name,
-        )?;
-        self.finished = true;
-        let path = self.place.path.display().to_string();
+    fn finish(self) -> Result<Written, Errno> {
+        self.draft.publish(&self.place, self.mode)?;
         Ok(Written {
-            path,
+            path: self.place.path.display().to_string(),
             size: self.size,
             mode: format!("{:04o}", self.mode),
         })
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.finished
-            && let Err(error) = unlinkat(&self.place.dir, &self.temporary, AtFlags::empty())
-        {
-            let source: io::Error = error.into();
-            tracing::warn!(%source, file = self.temporary, "an unfinished file was left behind");
-        }
     }
 }

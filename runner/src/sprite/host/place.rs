@@ -1,0 +1,226 @@
+//! A name in an open directory of a sprite, and all that is done to it there.
+//!
+//! Invariant: every system call names at most one component below an open directory and follows no symlink, so what was found
+//! inside a sprite stays inside whatever is renamed meanwhile. Whatever the host creates or changes in a sprite's file system
+//! it does through a method here, and through nothing else.
+
+use std::{
+    ffi::{CString, OsString},
+    fs::File,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fchmod, fsync, linkat, mkdirat, openat, readlinkat,
+        renameat, statat, unlinkat,
+    },
+    io::Errno,
+};
+
+use crate::random::hex_id;
+
+/// A name in an open directory; the name is no symlink, or is itself meant. There need not be anything of that name.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Open for path lookups at least.
+    pub(super) dir: Arc<OwnedFd>,
+    /// `.` for a directory reached by `..` or as the root.
+    pub(super) name: OsString,
+    /// The absolute path as commands see it.
+    pub(super) path: PathBuf,
+}
+
+impl Place {
+    /// `name` in `dir`: one component, never `..`.
+    pub(super) fn new(dir: impl Into<Arc<OwnedFd>>, name: impl Into<OsString>, path: PathBuf) -> Self {
+        Self {
+            dir: dir.into(),
+            name: name.into(),
+            path,
+        }
+    }
+
+    /// Whether it is a directory that was reached without its name, which can be used but not moved or removed.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.name == "."
+    }
+
+    /// What is there; of a symlink, the link itself.
+    pub(super) fn stat(&self) -> Result<Stat, Errno> {
+        statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Opens what is there; a symlink is refused. `flags` gets `NOFOLLOW` and `CLOEXEC` added, and creates nothing.
+    pub(super) fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags.difference(OFlags::CREATE) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.dir, &self.name, flags, Mode::empty())
+    }
+
+    /// Opens the directory that is there.
+    pub(super) fn folder(&self) -> Result<Folder, Errno> {
+        Ok(Folder {
+            fd: Arc::new(self.open(OFlags::RDONLY | OFlags::DIRECTORY)?),
+            path: self.path.clone(),
+        })
+    }
+
+    /// Where the symlink that is there points, as it is written.
+    pub(super) fn link_target(&self) -> Result<CString, Errno> {
+        readlinkat(&self.dir, &self.name, Vec::new())
+    }
+
+    /// Makes a directory.
+    pub(super) fn make_dir(&self, mode: u32) -> Result<(), Errno> {
+        mkdirat(&self.dir, &self.name, Mode::from_raw_mode(mode))
+    }
+
+    /// Starts a file that takes this name once it is whole.
+    pub(super) fn draft(&self) -> Result<Draft, Errno> {
+        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+        match openat(&self.dir, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => Ok(Draft {
+                file: fd.into(),
+                named: None,
+            }),
+            // A file system without nameless files, or a kernel that takes the flag for an open of the directory.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let named = self.beside();
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                let file = openat(&named.dir, &named.name, flags, mode)?.into();
+                Ok(Draft {
+                    file,
+                    named: Some(named),
+                })
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// An unguessable name in the same directory, for what is not whole yet.
+    pub(super) fn beside(&self) -> Self {
+        let name = draft_name();
+        Self::new(
+            Arc::clone(&self.dir),
+            name.clone(),
+            self.path.with_file_name(name),
+        )
+    }
+
+    /// Gives what is here the name `to`; a file or an empty directory there is replaced in one step.
+    pub(super) fn rename_to(&self, to: &Self) -> Result<(), Errno> {
+        renameat(&self.dir, &self.name, &to.dir, &to.name)
+    }
+
+    /// Removes what is there, unless it is a directory.
+    pub(super) fn unlink(&self) -> Result<(), Errno> {
+        unlinkat(&self.dir, &self.name, AtFlags::empty())
+    }
+
+    /// Removes the empty directory that is there.
+    pub(super) fn remove_dir(&self) -> Result<(), Errno> {
+        unlinkat(&self.dir, &self.name, AtFlags::REMOVEDIR)
+    }
+
+    /// Waits until the names in this directory are on the disk.
+    pub(super) fn sync_names(&self) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(&self.dir, ".", flags, Mode::empty()).and_then(fsync) {
+            // A directory we may write but not read, or a file system that has nothing to wait for.
+            Ok(()) | Err(Errno::ACCESS | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// An open directory.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    fd: Arc<OwnedFd>,
+    /// The absolute path as commands see it.
+    pub(super) path: PathBuf,
+}
+
+impl Folder {
+    /// The names in it, in the order of the file system.
+    pub(super) fn names(&self) -> Result<impl Iterator<Item = Result<OsString, Errno>>, Errno> {
+        let dir = Dir::read_from(&self.fd)?;
+        Ok(dir.filter_map(|entry| match entry {
+            Ok(entry) => match entry.file_name().to_bytes() {
+                b"." | b".." => None,
+                name => Some(Ok(OsString::from_vec(name.to_vec()))),
+            },
+            Err(errno) => Some(Err(errno)),
+        }))
+    }
+
+    /// A name in it.
+    pub(super) fn place(&self, name: OsString) -> Place {
+        let path = self.path.join(&name);
+        Place::new(Arc::clone(&self.fd), name, path)
+    }
+}
+
+/// A file that is being written. It has no name, or one that nobody guesses, and is gone again unless it is published.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) file: File,
+    named: Option<Place>,
+}
+
+impl Draft {
+    /// Gives the file its mode and, in one step, the name `to`. When this returns both are on the disk.
+    pub(super) fn publish(mut self, to: &Place, mode: u32) -> Result<(), Errno> {
+        fchmod(&self.file, Mode::from_raw_mode(mode))?;
+        fsync(&self.file)?;
+        let named = match self.named.take() {
+            Some(named) => named,
+            None => {
+                let named = to.beside();
+                linkat(
+                    CWD,
+                    proc_entry(&self.file),
+                    &named.dir,
+                    &named.name,
+                    AtFlags::SYMLINK_FOLLOW,
+                )?;
+                named
+            }
+        };
+        let renamed = named.rename_to(to);
+        if renamed.is_err() {
+            self.named = Some(named);
+        }
+        renamed?;
+        to.sync_names()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(named) = &self.named
+            && let Err(error) = named.unlink()
+        {
+            tracing::warn!(%error, file = %named.path.display(), "an unfinished file was left behind");
+        }
+    }
+}
+
+fn draft_name() -> OsString {
+    format!(".{}.roost", hex_id()).into()
+}
+
+/// The kind of file that a stat speaks of.
+pub(super) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The name under which the kernel gives out the very file that is open, wherever it is by now.
+fn proc_entry(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
