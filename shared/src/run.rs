@@ -168,6 +168,8 @@ pub struct RunState {
     pub window: u64,
     /// Failed model calls since the last answer.
     pub model_failures: u32,
+    /// How often it was put to sleep since the last answer or tool result.
+    pub parks: u32,
     /// The open exec session per purpose: `(sprite, session)`.
     pub sessions: BTreeMap<String, (String, String)>,
     transcript: Vec<Arc<Message>>,
@@ -205,6 +207,7 @@ impl RunState {
             usage: Usage::default(),
             window: 0,
             model_failures: 0,
+            parks: 0,
             sessions: BTreeMap::new(),
             transcript: Vec::new(),
             call_ids: BTreeSet::new(),
@@ -235,7 +238,9 @@ impl RunState {
                     pending.started = Some(*class);
                 }
             }
+            EventBody::Parked { .. } => self.parks += 1,
             EventBody::ToolFinished { result, .. } => {
+                self.parks = 0;
                 if let Some((_, slot)) = self
                     .open
                     .iter_mut()
@@ -309,6 +314,7 @@ impl RunState {
         self.close_calls();
         self.turns += 1;
         self.model_failures = 0;
+        self.parks = 0;
         self.window = answer.usage.context() + answer.usage.output;
         let blocks = valid_blocks(answer, &mut self.call_ids);
         self.open = blocks.iter().filter_map(pending).collect();

@@ -17,10 +17,14 @@ use super::{
 use crate::{
     edge_client::EdgeClient,
     model::Gateway,
+    random,
     sprite::Sprites,
     tool::{ToolContext, ToolDefinition, Tools},
     worker::{Control, Driver},
 };
+
+/// The most that chance adds to a pause, as a share of it.
+const JITTER: f64 = 0.25;
 
 /// How the brain behaves.
 #[derive(Debug, Clone)]
@@ -29,10 +33,13 @@ pub struct BrainConfig {
     pub patience: Duration,
     /// A failed model call is tried again after this, doubling.
     pub first_retry: Duration,
-    /// A longer wait than this is slept away on no runner: the run is parked.
+    /// A longer wait for the model than this is slept away on no runner: the run is parked. Pauses do not grow beyond it.
     pub longest_wait: Duration,
     /// Failed model calls in a row after which the run fails.
     pub model_attempts: u32,
+    /// Looks for a sprite host that is away after which the run fails; it sleeps in between. The default is a quarter of
+    /// an hour.
+    pub sprite_attempts: u32,
     /// Share of the model's window, in percent, beyond which the conversation is summarised.
     pub compact_at_percent: u64,
 }
@@ -44,8 +51,21 @@ impl Default for BrainConfig {
             first_retry: Duration::from_secs(1),
             longest_wait: Duration::from_secs(60),
             model_attempts: 8,
+            sprite_attempts: 20,
             compact_at_percent: 80,
         }
+    }
+}
+
+impl BrainConfig {
+    /// How long to wait before what failed is tried again: what was asked for, or twice as long each time, and a little
+    /// more by chance, so that what failed together does not come back together.
+    pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        let backoff = self.first_retry * 2u32.pow(failures.min(16));
+        let pause = asked
+            .unwrap_or(backoff.min(self.longest_wait))
+            .max(self.first_retry);
+        pause + pause.mul_f64(JITTER * random::share())
     }
 }
 

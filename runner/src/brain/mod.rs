@@ -8,6 +8,7 @@ mod compact;
 pub mod context;
 mod drive;
 mod journal;
+mod sprite;
 mod think;
 mod work;
 

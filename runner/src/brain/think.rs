@@ -114,11 +114,7 @@ impl Drive {
             return Ok(None);
         }
         let config = self.brain.config.clone();
-        let backoff = config.first_retry * 2u32.pow(failures.min(16));
-        let pause = error
-            .retry_after()
-            .unwrap_or(backoff.min(config.longest_wait))
-            .max(config.first_retry);
+        let pause = config.pause(failures, error.retry_after());
         let retry_in_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let failed = EventBody::ModelFailed {
             code,
@@ -155,7 +151,7 @@ fn request_bytes(system: &[String], tools: &[ToolDefinition], messages: &[Arc<Me
     said + system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
 }
 
-fn now() -> UnixMillis {
+pub(super) fn now() -> UnixMillis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

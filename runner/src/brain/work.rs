@@ -19,6 +19,7 @@ use roost_shared::{
 use super::{
     drive::{Drive, Interrupt},
     journal::Stopped,
+    sprite::{Made, Ready},
 };
 use crate::tool::ToolOutput;
 
@@ -56,14 +57,29 @@ impl Drive {
                     step.push(next);
                 }
             }
+            if !self.sprite_is_there {
+                // Making one may take long; what is known already is not kept waiting for it.
+                self.journal.write(std::mem::take(&mut unwritten)).await?;
+                match self.prepare_sprite().await? {
+                    Ok(Ready::Yes) => {}
+                    Ok(Ready::Rests) => return Ok(None),
+                    Err(interrupt) => return Ok(Some(interrupt)),
+                }
+            }
             unwritten.extend(step.iter().map(|pending| EventBody::ToolStarted {
                 call: pending.call.id.clone(),
                 class: self.class(pending),
             }));
             self.journal.write(std::mem::take(&mut unwritten)).await?;
-            match self.step(turn, step).await {
-                Ok(results) => unwritten = results,
+            let made = match self.step(turn, step).await {
+                Ok(made) => made,
                 Err(interrupt) => return Ok(Some(interrupt)),
+            };
+            let (results, away) = self.made(made).await;
+            unwritten = results;
+            if let Some(error) = away {
+                self.without_sprite(unwritten, &error).await?;
+                return Ok(None);
             }
         }
         self.journal.write(unwritten).await?;
@@ -74,30 +90,17 @@ impl Drive {
         self.tools.effect_class(&pending.call.name)
     }
 
-    async fn step(&mut self, turn: u32, step: Vec<PendingCall>) -> Result<Vec<EventBody>, Interrupt> {
-        if !self.sprite_is_there {
-            match self.sprites.ensure(&self.lease.sprite).await {
-                Ok(_) => self.sprite_is_there = true,
-                Err(error) => {
-                    let said = format!("{}: {error}", error.code());
-                    let output = |pending| finished(pending, ToolOutput::error(said.clone()), 0);
-                    return Ok(step.iter().map(output).collect());
-                }
-            }
-        }
+    async fn step(&mut self, turn: u32, step: Vec<PendingCall>) -> Result<Vec<Made>, Interrupt> {
         let (tools, context) = (self.tools.clone(), self.context.clone());
-        let calls = join_all(step.iter().map(|pending| async {
+        let calls = join_all(step.into_iter().map(|pending| async {
             let began = Instant::now();
             // Some servers number their calls anew after a summary; with the turn no two calls share a key.
             let context = context.for_call(&format!("{turn}-{}", pending.call.id));
             let output = tools
                 .call(&context, &pending.call.name, pending.call.input.clone())
                 .await;
-            finished(
-                pending,
-                output,
-                u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            )
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            (pending, output, took_ms)
         }));
         Self::unless_cancelled(self.control(), calls).await
     }
@@ -119,7 +122,7 @@ fn is_in_doubt(started: Option<EffectClass>) -> bool {
     )
 }
 
-fn finished(pending: &PendingCall, output: ToolOutput, took_ms: u64) -> EventBody {
+pub(super) fn finished(pending: &PendingCall, output: ToolOutput, took_ms: u64) -> EventBody {
     let result = ToolResult {
         call: pending.call.id.clone(),
         text: output.text,

@@ -50,5 +50,12 @@ pub(super) fn file_error(path: &AgentPath, error: &SpriteError) -> ToolOutput {
 
 /// A failure of the sprite or the way to it.
 pub(super) fn sprite_error(error: &SpriteError) -> ToolOutput {
-    ToolOutput::error(format!("The sprite could not do it ({}): {error}.", error.code()))
+    let text = format!("The sprite could not do it ({}): {error}.", error.code());
+    ToolOutput {
+        sprite_in_doubt: matches!(
+            error,
+            SpriteError::Gone { .. } | SpriteError::Unavailable { .. } | SpriteError::Limited { .. }
+        ),
+        ..ToolOutput::error(text)
+    }
 }

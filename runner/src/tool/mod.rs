@@ -62,6 +62,8 @@ pub struct ToolOutput {
     pub text: String,
     /// Whether the call failed.
     pub is_error: bool,
+    /// Whether it failed because the sprite or its host did not answer as it should: both may be gone.
+    pub sprite_in_doubt: bool,
 }
 
 impl ToolOutput {
@@ -70,6 +72,7 @@ impl ToolOutput {
         Self {
             text: text.into(),
             is_error: false,
+            sprite_in_doubt: false,
         }
     }
 
@@ -78,6 +81,7 @@ impl ToolOutput {
         Self {
             text: text.into(),
             is_error: true,
+            sprite_in_doubt: false,
         }
     }
 }

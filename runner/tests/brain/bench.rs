@@ -247,6 +247,7 @@ pub(crate) struct Bench {
     pub(crate) tools: Tools,
     pub(crate) calls: Arc<Mutex<BTreeMap<String, u32>>>,
     pub(crate) sprites: Sprites,
+    host: String,
     _directory: tempfile::TempDir,
 }
 
@@ -296,8 +297,14 @@ impl Bench {
             tools,
             calls,
             sprites: Sprites::new(&base, "token").unwrap(),
+            host: base,
             _directory: directory,
         }
+    }
+
+    /// The sprite host, reached with a token of one's choice.
+    pub(crate) fn sprites_with_token(&self, token: &str) -> Sprites {
+        Sprites::new(&self.host, token).unwrap()
     }
 
     pub(crate) fn brain(&self, memory: &Arc<Memory>) -> Brain {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use roost_runner::{
     model::{Api, ModelSettings},
+    sprite::Sprites,
     standin::model::{Fault, Script, Turn},
     worker::{Control, Driver},
 };
@@ -271,4 +272,35 @@ async fn a_signal_that_comes_with_an_append_is_heard() {
     });
     bench.drive(&Arc::clone(&memory)).await;
     assert_eq!(memory.last(), EventBody::Cancelled { by: "a user".into() });
+}
+
+#[tokio::test]
+async fn a_sprite_host_that_stays_away_is_asked_ever_more_rarely_and_ends_the_run() {
+    let mut bench = Bench::new(Script::by(|_| Turn::call("look", json!({"n": 1})))).await;
+    // Nobody listens on it any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    bench.sprites = Sprites::new(&format!("http://{}", gone.local_addr().unwrap()), "token").unwrap();
+    drop(gone);
+    bench.config.sprite_attempts = 4;
+    bench.config.first_retry = Duration::from_millis(1_000);
+    let memory = Memory::new();
+    while !memory.state().phase.is_terminal() {
+        bench.drive(&memory).await;
+    }
+    assert_eq!(code(&memory), "sprite_unavailable");
+    assert_eq!(bench.model.requests().len(), 1);
+    assert!(bench.calls.lock().unwrap().is_empty());
+    let kinds = memory.kinds().join(" ");
+    let expected = "opened leased model_answered parked leased parked leased parked leased failed";
+    assert_eq!(kinds, expected);
+}
+
+#[tokio::test]
+async fn a_sprite_host_that_refuses_the_runner_ends_the_run_at_once() {
+    let mut bench = Bench::new(Script::by(|_| Turn::call("look", json!({"n": 1})))).await;
+    bench.sprites = bench.sprites_with_token("another token");
+    let memory = Memory::new();
+    bench.drive(&memory).await;
+    assert_eq!(code(&memory), "sprite_refused");
+    assert_eq!(bench.model.requests().len(), 1);
 }

@@ -72,8 +72,8 @@ async fn a_run_thinks_works_and_completes_with_as_few_appends_as_there_are_steps
             "completed",
         ]
     );
-    // Two turns of two steps: three appends each; the last answer and the completion.
-    assert_eq!(memory.appends.load(Ordering::SeqCst), 8);
+    // Two turns of two steps: three appends each, and one before the sprite is made; the last answer and the completion.
+    assert_eq!(memory.appends.load(Ordering::SeqCst), 9);
     assert_eq!(
         bench.calls.lock().unwrap().values().copied().collect::<Vec<_>>(),
         [1; 5]
@@ -83,7 +83,7 @@ async fn a_run_thinks_works_and_completes_with_as_few_appends_as_there_are_steps
 #[tokio::test]
 async fn a_crash_at_any_append_repeats_no_recorded_answer_and_no_call_that_must_not_be_repeated() {
     for crash in [Crash::Before, Crash::After] {
-        for at in 0..8 {
+        for at in 0..9 {
             let bench = Bench::new(work()).await;
             let memory = Memory::new();
             *memory.crash.lock().unwrap() = Some((at, crash));

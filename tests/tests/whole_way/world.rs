@@ -1,9 +1,4 @@
-//! The whole way across processes: a signed webhook goes in, runners work, the reply is recorded on the other side.
-//!
-//! The edge is a process (workerd, wasmtime, or native), the database a real libSQL server, every runner a process of
-//! its own, the model and GitHub stand-ins that speak the real wire.
-
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Everything but the edge and the runners: database, model, GitHub, sprite host, and a set-up that ties them together.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,44 +8,50 @@ use roost_runner::{
     sprite::host::{self, HostConfig},
     standin::{
         github::{GithubConfig, GithubServer, Made, MadeKind},
-        model::{Fault, ModelServer, Recorded, Script, Turn},
+        model::{ModelServer, Script, Turn},
     },
 };
 use roost_tests::{
-    RoostProcess, Sqld, WasmtimeServe, Workerd,
+    RoostProcess, Sqld,
     office::{Channels, MASTER_KEY, Office, SECRET},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-const SPRITES_TOKEN: &str = "a token for the sprites of tests";
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const SPRITES_TOKEN: &str = "a token for the sprites of tests";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything but the edge and the runners.
-struct World {
-    sqld: Sqld,
-    office: Office,
-    github: GithubServer,
-    model: ModelServer,
-    sprites: String,
-    directory: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) sqld: Sqld,
+    pub(crate) office: Office,
+    pub(crate) github: GithubServer,
+    pub(crate) model: ModelServer,
+    pub(crate) sprites: String,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
-        let sqld = Sqld::start().await;
-        let config = GithubConfig {
-            token: Some("a GitHub token".into()),
-            ..GithubConfig::default()
-        };
-        let github = GithubServer::start(config).await.unwrap();
-        let script = Script::turns(vec![
+    /// One whose model asks for one command and then replies.
+    pub(crate) async fn new() -> Self {
+        Self::with(Script::turns(vec![
             // A file of its own: runs of one agent share its sprite, and these go on at the same time.
             Turn::call(
                 "bash",
                 json!({"command": "file=$(mktemp) && echo $((6 * 7)) > \"$file\" && cat \"$file\""}),
             ),
             Turn::say("The answer is 42."),
-        ]);
+        ]))
+        .await
+    }
+
+    /// One whose model follows a script.
+    pub(crate) async fn with(script: Script) -> Self {
+        let sqld = Sqld::start().await;
+        let config = GithubConfig {
+            token: Some("a GitHub token".into()),
+            ..GithubConfig::default()
+        };
+        let github = GithubServer::start(config).await.unwrap();
         let model = ModelServer::start(script).await.unwrap();
         let office = Office::open(&DatabaseAddress::Server {
             url: sqld.url(),
@@ -89,7 +90,7 @@ impl World {
     }
 
     /// What an edge in the world's network is told.
-    fn variables<'a>(&self, database: &'a str) -> [(&'a str, &'a str); 4] {
+    pub(crate) fn variables<'a>(&self, database: &'a str) -> [(&'a str, &'a str); 4] {
         [
             ("ROOST_DATABASE_URL", database),
             ("ROOST_MASTER_KEY", MASTER_KEY),
@@ -99,7 +100,7 @@ impl World {
     }
 
     /// Starts the native edge.
-    fn native_edge(&self, database: &str) -> RoostProcess {
+    pub(crate) fn native_edge(&self, database: &str) -> RoostProcess {
         let config = self.config();
         RoostProcess::start(
             &["edge", "--listen", "127.0.0.1:0", "--config", &config],
@@ -112,7 +113,7 @@ impl World {
     }
 
     /// Starts a runner with two slots.
-    fn runner(&self, edge: &str, name: &str) -> RoostProcess {
+    pub(crate) fn runner(&self, edge: &str, name: &str) -> RoostProcess {
         let token = self
             .office
             .token(Audience::Runner, name, Duration::from_secs(3600));
@@ -130,7 +131,7 @@ impl World {
     }
 
     /// Posts comments that mention the agent, each on an issue of its own.
-    async fn say(&self, edge: &str, issues: std::ops::Range<u32>) {
+    pub(crate) async fn say(&self, edge: &str, issues: std::ops::Range<u32>) {
         for number in issues {
             let order = Order {
                 secret: SECRET,
@@ -156,7 +157,7 @@ impl World {
     }
 
     /// Waits until every one of these issues has its reply.
-    async fn replies(&self, issues: std::ops::Range<u32>) {
+    pub(crate) async fn replies(&self, issues: std::ops::Range<u32>) {
         let wanted: BTreeSet<u64> = issues.map(u64::from).collect();
         let all = self.github.until(|made: &[Made]| {
             let replied: BTreeSet<u64> = comments(made).map(|made| made.target).collect();
@@ -183,114 +184,33 @@ impl World {
         }
     }
 
+    /// Waits until a query finds a row, and gives the text of its first column; `?1` is the workspace.
+    pub(crate) async fn until_found(&self, sql: &'static str) -> String {
+        let found = async {
+            loop {
+                if let Some(row) = self.office.scope.query(sql, []).await.unwrap().first() {
+                    return row.text(0).unwrap().to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let Ok(found) = tokio::time::timeout(PATIENCE, found).await else {
+            let events =
+                "SELECT seq, body FROM events WHERE workspace_id = ?1 AND seq > 0 ORDER BY run_id, seq";
+            let events = self.office.scope.query(events, []).await;
+            panic!("nothing found by {sql}\n{events:?}");
+        };
+        found
+    }
+
     /// The runners that took runs, by name.
-    async fn takers(&self) -> BTreeSet<String> {
+    pub(crate) async fn takers(&self) -> BTreeSet<String> {
         let sql = "SELECT DISTINCT body ->> 'runner' FROM events WHERE workspace_id = ?1 AND body ->> 'type' = 'leased'";
         let rows = self.office.scope.query(sql, []).await.unwrap();
         rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
     }
 }
 
-/// The tool's result in the last message of a request, as JSON.
-fn tool_result(request: &Recorded) -> Option<String> {
-    let body: Value = serde_json::from_slice(&request.body).ok()?;
-    let blocks = body["messages"].as_array()?.last()?["content"].as_array()?;
-    let result = blocks.iter().find(|block| block["type"] == "tool_result")?;
-    Some(result["content"].to_string())
-}
-
-fn comments(made: &[Made]) -> impl Iterator<Item = &Made> {
+pub(crate) fn comments(made: &[Made]) -> impl Iterator<Item = &Made> {
     made.iter().filter(|made| made.kind == MadeKind::Comment)
-}
-
-/// One runner works, a second joins in the middle and shares the load; every message has exactly one reply.
-async fn shared_by_two_runners(world: &World, edge: &str) {
-    world.model.set_pace(Duration::from_millis(20));
-    let _one = world.runner(edge, "one");
-    world.say(edge, 1..4).await;
-    world.replies(1..2).await;
-    let _two = world.runner(edge, "two");
-    world.say(edge, 4..13).await;
-    world.replies(1..13).await;
-    let made = world.github.made();
-    assert_eq!(comments(&made).count(), 12, "one reply each: {made:?}");
-    assert!(
-        comments(&made).all(|made| made.content.starts_with("The answer is 42.")),
-        "{made:?}"
-    );
-    assert_eq!(
-        world.takers().await,
-        BTreeSet::from(["one".to_owned(), "two".to_owned()])
-    );
-    let printed: Vec<String> = world.model.requests().iter().filter_map(tool_result).collect();
-    assert_eq!(
-        printed.len(),
-        12,
-        "each command's result is sent to the model once"
-    );
-    assert!(printed.iter().all(|text| text.contains("42")), "{printed:?}");
-}
-
-#[tokio::test]
-async fn through_a_worker_on_workerd() {
-    let world = World::new().await;
-    let database = world.sqld.url();
-    let edge = Workerd::start(&world.variables(&database)).await;
-    shared_by_two_runners(&world, edge.url()).await;
-}
-
-#[tokio::test]
-async fn through_a_spin_component_on_wasmtime() {
-    let world = World::new().await;
-    let database = world.sqld.url();
-    let edge = WasmtimeServe::start(&world.variables(&database)).await;
-    shared_by_two_runners(&world, edge.url()).await;
-}
-
-#[tokio::test]
-async fn through_the_native_edge() {
-    let world = World::new().await;
-    let database = world.sqld.url();
-    let mut edge = world.native_edge(&database);
-    let url = edge.address().await;
-    shared_by_two_runners(&world, &url).await;
-}
-
-/// What goes wrong with the model or the sprite stands in the run, with a stable code and a sentence, and is not lost.
-#[tokio::test]
-async fn what_goes_wrong_stands_in_the_run() {
-    let world = World::new().await;
-    let database = world.sqld.url();
-    let mut edge = world.native_edge(&database);
-    let url = edge.address().await;
-    for fault in [
-        Fault::Overloaded,
-        Fault::Cut { after: 200 },
-        Fault::RateLimit {
-            retry_after: Some(Duration::from_secs(1)),
-        },
-    ] {
-        world.model.fail_next(fault);
-    }
-    let _runner = world.runner(&url, "one");
-    world.say(&url, 1..2).await;
-    world.replies(1..2).await;
-    let codes = "SELECT group_concat(body ->> 'code', ' ') FROM events WHERE workspace_id = ?1 AND body ->> 'type' = 'model_failed'";
-    let rows = world.office.scope.query(codes, []).await.unwrap();
-    assert_eq!(
-        rows[0].text(0).unwrap(),
-        "model_overloaded model_stream_cut model_rate_limited"
-    );
-
-    world.model.fail_next(Fault::RefuseKey);
-    world.say(&url, 2..3).await;
-    let failed = "SELECT count(*) FROM runs WHERE workspace_id = ?1 AND phase = 'failed' AND outcome = 'model_key_refused'";
-    let until = async {
-        while world.office.count(failed).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, until)
-        .await
-        .expect("the run fails with the code");
 }
