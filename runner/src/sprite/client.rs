@@ -1,25 +1,22 @@
 //! The client: where a sprite host is, who we are to it, and its sprites.
 //!
-//! Invariant: every request carries the bearer token and ends within its time limit; every answer that is not a success
-//! becomes one [`SpriteError`]; nothing is retried here, because only the caller knows what is safe to repeat.
+//! Invariant: every request carries the bearer token and ends within its time limit; how it is sent, and when again, is
+//! [`super::answer`]'s.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde::de::DeserializeOwned;
+use reqwest::{Method, RequestBuilder, Url};
 
 use super::{
     Sprite, SpriteError,
-    wire::{ApiErrorBody, CreateSprite, FileErrorBody, FileErrorKind, SpriteInfo, SpritePage},
+    answer::{Answer, json, send, send_file},
+    wire::{CreateSprite, SpriteInfo, SpritePage},
 };
 
 /// A create may have to wait for a machine; everything else is quick or streams.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that are JSON are small; this keeps a foreign server from filling our memory.
-const MAX_JSON_BYTES: usize = 16 << 20;
 const PAGE_SIZE: usize = 50;
 
 /// A client of one sprite host. Cheap to clone; clones share their connections.
@@ -91,6 +88,11 @@ impl Sprites {
             Ok(_) => Ok(self.sprite(name)),
             // Somebody else created it between our two requests.
             Err(SpriteError::Refused { status: 409, .. }) => Ok(self.sprite(name)),
+            // The answer was lost, the sprite perhaps not.
+            Err(error @ SpriteError::Unavailable { .. }) => match self.get(name).await {
+                Ok(_) => Ok(self.sprite(name)),
+                Err(_) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -180,135 +182,18 @@ impl Sprites {
         self.inner.upgrade.get(url).bearer_auth(&self.inner.token)
     }
 
-    /// Sends and turns every answer that is not a success into an error; `what` names what was asked for.
+    /// Sends, again where that is safe, and turns every answer that is not a success into an error; `what` names what was
+    /// asked for.
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
         what: impl FnOnce() -> String,
-    ) -> Result<Response, SpriteError> {
-        let response = request.send().await.map_err(transport)?;
-        if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response);
-        }
-        Err(api_error(response, what).await)
+    ) -> Result<Answer, SpriteError> {
+        send(request, what).await
     }
 
     /// As [`Sprites::send`] for the file endpoints, whose errors carry a POSIX code and the path.
-    pub(super) async fn send_file(
-        &self,
-        request: RequestBuilder,
-        path: &str,
-    ) -> Result<Response, SpriteError> {
-        let response = request.send().await.map_err(transport)?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let headers = response.headers().clone();
-        let body = limited(response, MAX_JSON_BYTES, || "an error".into())
-            .await
-            .unwrap_or_default();
-        if let Ok(file) = serde_json::from_slice::<FileErrorBody>(&body)
-            && !file.code.is_empty()
-        {
-            return Err(SpriteError::File {
-                kind: FileErrorKind::from_code(&file.code),
-                path: path.to_owned(),
-                message: file.error,
-            });
-        }
-        Err(classify(status, &headers, &body, || "the sprite".into()))
-    }
-}
-
-/// Reads a JSON answer.
-pub(super) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, SpriteError> {
-    let body = limited(response, MAX_JSON_BYTES, || "an answer".into()).await?;
-    serde_json::from_slice(&body).map_err(SpriteError::protocol)
-}
-
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn limited(
-    mut response: Response,
-    limit: usize,
-    what: impl Fn() -> String,
-) -> Result<Bytes, SpriteError> {
-    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(SpriteError::TooLarge { what: what(), limit });
-    }
-    let mut body = BytesMut::with_capacity(announced);
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len() + chunk.len() > limit {
-            return Err(SpriteError::TooLarge { what: what(), limit });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-pub(super) fn transport(error: reqwest::Error) -> SpriteError {
-    // The URL would repeat what the caller knows; the source says what happened.
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
-        source = inner.source();
-    }
-    SpriteError::Unavailable { reason }
-}
-
-async fn api_error(response: Response, what: impl FnOnce() -> String) -> SpriteError {
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = limited(response, MAX_JSON_BYTES, || "an error".into())
-        .await
-        .unwrap_or_default();
-    classify(status, &headers, &body, what)
-}
-
-fn classify(
-    status: StatusCode,
-    headers: &reqwest::header::HeaderMap,
-    body: &[u8],
-    what: impl FnOnce() -> String,
-) -> SpriteError {
-    let parsed: ApiErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    let reason = if parsed.error.is_empty() {
-        format!("http_{}", status.as_u16())
-    } else {
-        parsed.error
-    };
-    let message = if parsed.message.is_empty() {
-        status.to_string()
-    } else {
-        parsed.message
-    };
-    match status.as_u16() {
-        404 | 410 if reason == "session_not_found" => SpriteError::Gone { what: message },
-        404 | 410 => SpriteError::Gone { what: what() },
-        429 => {
-            let header = headers
-                .get(reqwest::header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| value.parse().ok());
-            let seconds = parsed
-                .retry_after_seconds
-                .filter(|seconds| *seconds > 0)
-                .or(header);
-            SpriteError::Limited {
-                reason,
-                message,
-                retry_after: seconds.map(Duration::from_secs),
-            }
-        }
-        500.. => SpriteError::Unavailable {
-            reason: format!("{status}: {message}"),
-        },
-        status => SpriteError::Refused {
-            status,
-            reason,
-            message,
-        },
+    pub(super) async fn send_file(&self, request: RequestBuilder, path: &str) -> Result<Answer, SpriteError> {
+        send_file(request, path).await
     }
 }

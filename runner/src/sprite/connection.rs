@@ -20,7 +20,11 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Exec, ExecFrame, ExecInput, SpriteError, Sprites, client::transport, exec::Outgoing, frame::Frame,
+    Exec, ExecFrame, ExecInput, SpriteError, Sprites,
+    answer::{self, transport},
+    exec::Outgoing,
+    frame::Frame,
+    retry::{Pauses, Twice},
     wire::ServerMessage,
 };
 
@@ -35,15 +39,23 @@ const INPUTS_AHEAD: usize = 8;
 /// Output that may arrive before the session is named.
 const EARLY_FRAMES: usize = 64;
 
-/// Opens an exec or attach URL and waits for the session's name.
+/// Opens an exec or attach URL and waits for the session's name; asks again where that `twice` is once.
 pub(super) async fn open(
     sprites: &Sprites,
     url: Url,
-    what: impl FnOnce() -> String,
+    twice: Twice,
+    what: impl Fn() -> String,
 ) -> Result<Exec, SpriteError> {
-    time::timeout(OPEN_WITHIN, open_unbounded(sprites, url, what))
-        .await
-        .map_err(|_| SpriteError::unavailable("the host did not name the session in time"))?
+    let mut pauses = Pauses::of_request();
+    loop {
+        let opened = time::timeout(OPEN_WITHIN, open_unbounded(sprites, url.clone(), &what))
+            .await
+            .map_err(|_| SpriteError::unavailable("the host did not name the session in time"))?;
+        match (opened, twice, pauses.next()) {
+            (Err(SpriteError::Unavailable { .. }), Twice::IsOnce, Some(pause)) => time::sleep(pause).await,
+            (opened, ..) => return opened,
+        }
+    }
 }
 
 async fn open_unbounded(
@@ -58,7 +70,7 @@ async fn open_unbounded(
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, &key);
-    let response = sprites.send(request, what).await?;
+    let response = answer::upgrade(request, what).await?;
     let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
     if accepted.is_none_or(|value| value.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
         return Err(SpriteError::protocol("it did not accept the WebSocket"));

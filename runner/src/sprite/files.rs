@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 
 use super::{
     Sprite, SpriteError,
-    client::{json, limited},
+    answer::{json, limited},
     wire::{FileEntry, FileErrorKind, FileList, RenameFile},
 };
 

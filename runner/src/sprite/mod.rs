@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod answer;
 mod client;
 mod connection;
 mod error;
@@ -28,10 +29,12 @@ mod exec;
 mod files;
 mod frame;
 pub mod host;
+pub(crate) mod retry;
 mod signal;
 mod wire;
 
 use reqwest::{Method, Url};
+use retry::Twice;
 
 pub use client::Sprites;
 pub use error::SpriteError;
@@ -61,7 +64,10 @@ impl Sprite {
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec, SpriteError> {
         let mut url = self.url(&["exec"]);
         request.write_query(&mut url);
-        connection::open(&self.sprites, url, || format!("sprite {}", self.name)).await
+        connection::open(&self.sprites, url, Twice::Differs, || {
+            format!("sprite {}", self.name)
+        })
+        .await
     }
 
     /// Attaches to a session that runs, or ended a short while ago. The host replays what it kept of the output, then
@@ -69,7 +75,7 @@ impl Sprite {
     pub async fn attach(&self, session_id: &str) -> Result<Exec, SpriteError> {
         let mut url = self.url(&["exec", session_id]);
         url.query_pairs_mut().append_pair("stdin", "true");
-        connection::open(&self.sprites, url, || {
+        connection::open(&self.sprites, url, Twice::IsOnce, || {
             format!("session {session_id} of sprite {}", self.name)
         })
         .await
@@ -82,7 +88,7 @@ impl Sprite {
             .sprites
             .send(request, || format!("sprite {}", self.name))
             .await?;
-        Ok(client::json::<wire::SessionList>(response).await?.sessions)
+        Ok(answer::json::<wire::SessionList>(response).await?.sessions)
     }
 
     /// Sends a signal to a session and waits until it ended; a session that does not end by itself is killed by the host
@@ -95,7 +101,7 @@ impl Sprite {
             .sprites
             .send(self.sprites.request(Method::POST, url), what)
             .await?;
-        let body = client::limited(response, 1 << 20, what).await?;
+        let body = answer::limited(response, 1 << 20, what).await?;
         let lines = body
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.trim_ascii().is_empty());

@@ -139,13 +139,10 @@ impl Bash {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let mut shell = slot.take(context).await?;
         let mut waited = self.wait(context, &mut shell, job, command, deadline).await?;
-        if matches!(waited, Some(Waited::ShellEnded(_) | Waited::ShellGone)) {
+        if self.needs_another(context, job, waited.as_ref()).await? {
             slot.forget();
-            // It may have ended between two calls, or been left dead by an earlier runner.
-            if !has_begun(context, job).await? {
-                shell = slot.take(context).await?;
-                waited = self.wait(context, &mut shell, job, command, deadline).await?;
-            }
+            shell = slot.take(context).await?;
+            waited = self.wait(context, &mut shell, job, command, deadline).await?;
         }
         let ending = match waited {
             Some(Waited::Done(exit)) => {
@@ -158,6 +155,9 @@ impl Bash {
             }
             Some(Waited::ShellEnded(exit)) => {
                 slot.forget();
+                if !has_begun(context, job).await? {
+                    return Err(ShellError::NoShell);
+                }
                 return Ok(Ending::ShellEnded(exit));
             }
             Some(Waited::ShellGone) => {
@@ -173,6 +173,21 @@ impl Bash {
         }
         slot.forget();
         Ok(ending)
+    }
+
+    /// Whether another shell must be asked: this one ended before it took the command, or is gone with what it knew. A shell
+    /// that finds the command begun does not run it, and says how it ended where that was written down.
+    async fn needs_another(
+        &self,
+        context: &ToolContext,
+        job: &Job,
+        waited: Option<&Waited>,
+    ) -> Result<bool, SpriteError> {
+        match waited {
+            Some(Waited::ShellGone) => Ok(true),
+            Some(Waited::ShellEnded(_)) => Ok(!has_begun(context, job).await?),
+            _ => Ok(false),
+        }
     }
 
     /// Waits for the job and watches its log; `None` when that grows too large.

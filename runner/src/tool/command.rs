@@ -1,18 +1,23 @@
 //! A single command of a tool's own in the sprite, bounded in time and output.
 //!
 //! Invariant: arguments go to the program as they are, no shell reads them; a command that says more than the limit is left
-//! at that and ended by the host.
+//! at that and ended by the host. Such a command only looks, so one that was cut off is run again from its beginning, and
+//! what it had said is forgotten.
 
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{ToolContext, ToolOutput, input::sprite_error};
-use crate::sprite::{Disconnected, Exec, ExecFrame, ExecRequest, SpriteError};
+use crate::sprite::{Disconnected, Exec, ExecFrame, ExecRequest, SpriteError, retry::Pauses};
 
 const TIME: Duration = Duration::from_secs(60);
 const STDERR_BYTES: usize = 4_096;
+/// Pauses after a cut, and how many.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const REPEATS: u32 = 5;
 
 /// What a command said.
 pub(super) struct Finished {
@@ -24,7 +29,7 @@ pub(super) struct Finished {
     pub(super) complete: bool,
 }
 
-/// Runs a program with its arguments in the home directory, up to `limit` bytes of output.
+/// Runs a program that only looks, with its arguments, in the home directory, up to `limit` bytes of output.
 pub(super) async fn run(
     context: &ToolContext,
     command: &[&str],
@@ -32,7 +37,16 @@ pub(super) async fn run(
 ) -> Result<Finished, ToolOutput> {
     let request = ExecRequest::new(command.iter().copied())
         .disconnected(Disconnected::RunFor(Duration::from_millis(1)));
-    let work = async { collect(context.sprite().exec(request).await?, limit).await };
+    let work = async {
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, REPEATS);
+        loop {
+            let look = async { collect(context.sprite().exec(request.clone()).await?, limit).await };
+            match (look.await, pauses.next()) {
+                (Err(SpriteError::Unavailable { .. }), Some(pause)) => sleep(pause).await,
+                (looked, _) => return looked,
+            }
+        }
+    };
     match timeout(TIME, work).await {
         Ok(done) => done.map_err(|error| sprite_error(&error)),
         Err(_) => {

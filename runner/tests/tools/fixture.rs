@@ -134,6 +134,11 @@ impl Fixture {
 
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         self.context.close().await;
+        self.crash().await
+    }
+
+    /// Ends the host; the run's sessions are left to it.
+    pub(crate) async fn crash(self) -> tempfile::TempDir {
         drop((self.sprites, self.context));
         self.stop.send(()).unwrap();
         timeout(PATIENCE, self.server)

@@ -6,6 +6,7 @@ mod files;
 mod fixture;
 mod shell;
 mod successor;
+mod wire;
 
 use std::path::Path;
 

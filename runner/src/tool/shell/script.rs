@@ -12,6 +12,8 @@ pub(in crate::tool) struct Job {
     pub(in crate::tool) log: String,
     /// Its exit code, once it has ended.
     exit: String,
+    /// The command, where it is too long to be said in one breath.
+    pub(super) command: String,
     /// The run's directory of such files.
     dir: String,
 }
@@ -27,6 +29,7 @@ impl Job {
         Self {
             log: file("log"),
             exit: file("exit"),
+            command: file("command"),
             dir: keyed.own_dir(),
         }
     }
@@ -34,37 +37,61 @@ impl Job {
 
 /// What the shell says after a job: the exit code, or that nothing is known of it.
 pub(super) const UNKNOWN: &str = "unknown";
-/// What the shell says when it is ready.
-pub(super) const READY: &str = "ready";
+/// How a shell is started: it comes up with the first line it is sent. One that nobody speaks to, because its opener died or
+/// was cut off before it knew the session's name, ends by itself.
+pub(super) const GATED: [&str; 5] = [
+    "bash",
+    "--noprofile",
+    "--norc",
+    "-c",
+    "read -r -t 120 && exec bash --noprofile --norc",
+];
 
-/// Makes a new shell ready: its files, and the directory and environment an earlier shell of the run has left.
-pub(super) fn begin(dir: &str, marker: &str) -> String {
-    let dir = quote(dir);
+/// Makes a shell ready that has not been: its files, and the directory and environment an earlier shell of the run has left.
+///
+/// The first line opens the gate; a shell that is up already takes it for a command that does nothing.
+fn begin(dir: &str) -> String {
     // Old runs' files go when they are a week old, in the background.
     format!(
-        "readonly __roost_home=$HOME\n\
+        ":\n\
+         if [ -z \"${{__roost_home-}}\" ]; then\n\
+         readonly __roost_home=$HOME\n\
          command mkdir -p -m 700 -- \"$__roost_home\"/{dir}\n\
          command find \"$__roost_home\"/.roost -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf -- {{}} + </dev/null >/dev/null 2>&1 &\n\
          [ ! -e \"$__roost_home\"/{dir}/env ] || . \"$__roost_home\"/{dir}/env >/dev/null 2>&1\n\
-         {}",
-        say(marker, READY)
+         fi\n"
     )
+}
+
+/// What a job's command is to the shell.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Command<'a> {
+    /// The command itself.
+    Text(&'a str),
+    /// A file that holds it, relative to the home.
+    File(&'a str),
 }
 
 /// Runs a command unless its log shows that it was begun, and says how it ended.
 ///
 /// The command's standard input is empty, both of its streams go to the log. Its exported variables and directory are saved
 /// for the case that the shell does not live to see the next command.
-pub(super) fn run(job: &Job, command: &str, marker: &str) -> String {
-    let Job { log, exit, dir } = job;
-    let (log, exit, dir, command) = (quote(log), quote(exit), quote(dir), quote(command));
+pub(super) fn run(job: &Job, command: Command<'_>, marker: &str) -> String {
+    let Job { log, exit, dir, .. } = job;
+    let (log, exit, dir) = (quote(log), quote(exit), quote(dir));
+    let command = match command {
+        Command::Text(text) => quote(text),
+        Command::File(file) => format!("\"$(<\"$__roost_home\"/{})\"", quote(file)),
+    };
     format!(
-        "if [ ! -e \"$__roost_home\"/{log} ]; then\n\
+        "{}\
+         if [ ! -e \"$__roost_home\"/{log} ]; then\n\
          eval {command} </dev/null >\"$__roost_home\"/{log} 2>&1\n\
          builtin printf %s \"$?\" >|\"$__roost_home\"/{exit}\n\
          {{ builtin export -p; builtin printf 'cd -- %s\\n' \"${{PWD@Q}}\"; }} >|\"$__roost_home\"/{dir}/env 2>/dev/null\n\
          fi\n\
          {}",
+        begin(&dir),
         say_exit(&exit, marker)
     )
 }

@@ -1,27 +1,34 @@
 //! The exec session under the run's shell: opened and journaled, joined again after a cut, ended when it must.
 //!
 //! Invariant: nothing is sent to a session that is not journaled. What was sent may be sent again after a cut, because the
-//! shell runs each job once (see [`super::script`]).
+//! shell runs each job once (see [`super::script`]); and what the session said before the cut is not taken for an answer to
+//! what is said after it, because every question carries a marker of its own.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::script::{self, Job, UNKNOWN};
+use super::script::{self, Command, Job, UNKNOWN};
 use crate::{
     random::hex_id,
-    sprite::{Disconnected, Exec, ExecFrame, ExecRequest, Signal, SpriteError},
+    sprite::{Disconnected, Exec, ExecFrame, ExecRequest, Signal, SpriteError, retry::Pauses},
     tool::{SessionLogError, ToolContext, bash::BASH},
 };
 
 /// How long a shell waits for the run's next runner.
 const ALONE: Duration = Duration::from_secs(3_600);
-const OPEN_WITHIN: Duration = Duration::from_secs(30);
 /// What the shell has said and nobody expects is kept this long, to find a marker that arrives in pieces.
 const HEARD_BYTES: usize = 4_096;
-/// Attempts to join again after a cut, with growing pauses.
-const JOINS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// A longer command is put into a file first: a pipe takes this much at once, so that a cut can't leave the shell with half
+/// a command.
+const BREATH_BYTES: usize = 32 << 10;
+/// Pauses before a cut session is joined again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a host may be away before the shell is given up.
+const AWAY: Duration = Duration::from_secs(60);
+/// How often a new session is asked for.
+const OPENINGS: u32 = 4;
 
 /// Why there is no shell.
 #[derive(Debug, thiserror::Error)]
@@ -57,30 +64,36 @@ pub(in crate::tool) struct Shell {
 }
 
 impl Shell {
-    /// Opens a new shell in the state the run's last one was in.
+    /// Opens a new shell; what it is told first puts it into the state the run's last one was in.
     pub(in crate::tool) async fn open(context: &ToolContext) -> Result<Self, ShellError> {
-        let request = ExecRequest::new(["bash", "--noprofile", "--norc"])
-            .stdin()
-            .detachable()
-            .disconnected(Disconnected::RunFor(ALONE));
-        let exec = context.sprite().exec(request).await?;
-        let mut shell = Self {
-            exec,
+        let shell = Self {
+            exec: Self::start(context).await?,
             heard: String::new(),
         };
-        if let Err(error) = context
+        let journaled = context
             .log()
             .session_opened(BASH, context.sprite().name(), shell.session_id())
-            .await
-        {
+            .await;
+        if let Err(error) = journaled {
             shell.end(context).await;
             return Err(error.into());
         }
-        let marker = hex_id();
-        shell.send(&script::begin(&context.own_dir(), &marker)).await?;
-        match shell.status(&marker, Instant::now() + OPEN_WITHIN).await? {
-            Heard::Status(_) => Ok(shell),
-            Heard::Ended(_) | Heard::Nothing => Err(ShellError::NoShell),
+        Ok(shell)
+    }
+
+    /// An exec is asked for again here although its outcome is not known: a shell does nothing before it is spoken to, and
+    /// ends when it never is.
+    async fn start(context: &ToolContext) -> Result<Exec, SpriteError> {
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, OPENINGS);
+        loop {
+            let request = ExecRequest::new(script::GATED)
+                .stdin()
+                .detachable()
+                .disconnected(Disconnected::RunFor(ALONE));
+            match (context.sprite().exec(request).await, pauses.next()) {
+                (Err(SpriteError::Unavailable { .. }), Some(pause)) => sleep(pause).await,
+                (outcome, _) => return outcome,
+            }
         }
     }
 
@@ -104,7 +117,8 @@ impl Shell {
         self.exec.session_id()
     }
 
-    /// Runs a job, or waits for it if it was begun before, until the deadline. A connection that is cut is joined again.
+    /// Runs a job, or waits for it if it was begun before, until the deadline. A connection that is cut is joined again for
+    /// as long as the session is there; a host that stays away is an error.
     pub(in crate::tool) async fn run(
         &mut self,
         context: &ToolContext,
@@ -112,39 +126,52 @@ impl Shell {
         command: &str,
         deadline: Instant,
     ) -> Result<Waited, SpriteError> {
-        let mut pause = FIRST_PAUSE;
-        let mut attempt = 0;
+        let command = if command.len() > BREATH_BYTES {
+            let bytes = command.to_owned();
+            context.sprite().write(&job.command, bytes, Some(0o600)).await?;
+            Command::File(&job.command)
+        } else {
+            Command::Text(command)
+        };
         loop {
             let marker = hex_id();
             let waited = async {
                 self.send(&script::run(job, command, &marker)).await?;
                 self.status(&marker, deadline).await
             };
-            let cut = match waited.await {
+            match waited.await {
                 Ok(Heard::Status(status)) if status == UNKNOWN => return Ok(Waited::Unknown),
                 Ok(Heard::Status(status)) => return Ok(Waited::Done(status.parse().unwrap_or(255))),
                 Ok(Heard::Ended(exit)) => return Ok(Waited::ShellEnded(exit)),
                 Ok(Heard::Nothing) => return Ok(Waited::Late),
-                Err(error) => error,
-            };
-            let session = self.session_id().to_owned();
-            loop {
-                if attempt == JOINS || Instant::now() >= deadline {
-                    return Err(cut);
-                }
-                attempt += 1;
-                sleep(pause).await;
-                pause *= 2;
-                match Self::join(context, &session).await {
-                    Ok(Some(shell)) => {
-                        *self = shell;
-                        break;
-                    }
-                    Ok(None) => return Ok(Waited::ShellGone),
-                    Err(error) => tracing::debug!(session, %error, "the shell's session can't be joined yet"),
-                }
+                Err(SpriteError::Unavailable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if !self.join_again(context).await? {
+                return Ok(Waited::ShellGone);
             }
         }
+    }
+
+    /// Joins the session after a cut; `false` when it is gone.
+    async fn join_again(&mut self, context: &ToolContext) -> Result<bool, SpriteError> {
+        let session = self.session_id().to_owned();
+        let given_up_at = Instant::now() + AWAY;
+        for pause in Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, u32::MAX) {
+            sleep(pause).await;
+            match Self::join(context, &session).await {
+                Ok(Some(shell)) => {
+                    *self = shell;
+                    return Ok(true);
+                }
+                Ok(None) => return Ok(false),
+                Err(error @ SpriteError::Unavailable { .. }) if Instant::now() < given_up_at => {
+                    tracing::debug!(session, %error, "the shell's session can't be joined yet");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Waits on for a job that was late before: only to see whether it ends by itself until the deadline.
