@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use super::{
     Sprite, SpriteError,
     answer::{Answer, json, send, send_file},
-    wire::{CreateSprite, SpriteInfo, SpritePage},
+    wire_sprites::{CreateSprite, SpriteInfo, SpritePage},
 };
 
 /// A create may have to wait for a machine; everything else is quick or streams.
@@ -107,7 +107,7 @@ impl Sprites {
         let body = CreateSprite {
             name: name.to_owned(),
             environment,
-            labels: Vec::new(),
+            ..CreateSprite::default()
         };
         let request = self
             .request(Method::POST, self.url(&[]))

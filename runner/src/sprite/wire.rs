@@ -2,52 +2,7 @@
 //!
 //! Invariant: unknown fields are ignored and missing optional ones default, so that either side may be newer than the other.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Deserializer, Serialize};
-
-/// A sprite as the API describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpriteInfo {
-    /// The host's own id of the sprite.
-    #[serde(default)]
-    pub id: String,
-    /// Its name, unique on the host.
-    pub name: String,
-    /// `cold`, `warm` or `running`; kept as text because hosts may add more.
-    #[serde(default)]
-    pub status: String,
-    /// When it was created, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<String>,
-    /// When its settings last changed, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<String>,
-    /// Free labels.
-    #[serde(default)]
-    pub labels: Vec<String>,
-}
-
-/// One page of a listing of sprites.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct SpritePage {
-    #[serde(default)]
-    pub(super) sprites: Vec<SpriteInfo>,
-    #[serde(default)]
-    pub(super) has_more: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) next_continuation_token: Option<String>,
-}
-
-/// Body of a create request; what this host doesn't know is ignored.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct CreateSprite {
-    pub(super) name: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) environment: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) labels: Vec<String>,
-}
 
 /// One exec session of a sprite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -203,6 +158,8 @@ pub(super) struct ApiErrorBody {
     pub(super) message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) window_seconds: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) current_count: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,7 @@ async fn files_survive_a_restart_and_processes_do_not() {
     let mut exec = sprite.exec(request).await.unwrap();
     let (id, child) = (exec.session_id().to_owned(), read_until(&mut exec, "\n").await);
     // A second host on the same directory would fight over it.
-    let second = host::Host::open(HostConfig::new(dir.path(), TOKEN))
+    let second = host::Host::open(HostConfig::new(dir.path(), TOKEN), ([127, 0, 0, 1], 0).into())
         .await
         .unwrap_err();
     assert_eq!(second.code(), "sprite_host_locked");

@@ -2,16 +2,20 @@
 //!
 //! Invariant: every error answer is JSON with a stable code; codes the official client knows are used where they fit.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use rustix::io::Errno;
 
-use super::resolve::Lost;
+use super::{rate::Left, resolve::Lost};
 use crate::sprite::{
     FileErrorKind,
     wire::{ApiErrorBody, FileErrorBody},
@@ -34,6 +38,14 @@ pub enum HostError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The host's own URL is none that names of sprites can be put before.
+    #[error(
+        "{url} can't be a sprite host's URL; give one with a domain name, like https://sprites.example.org"
+    )]
+    Url {
+        /// What was given.
+        url: String,
+    },
     /// The listening socket failed.
     #[error("the sprite host can't serve its socket: {source}")]
     Serve {
@@ -48,6 +60,7 @@ impl HostError {
         match self {
             Self::Locked { .. } => "sprite_host_locked",
             Self::Storage { .. } => "sprite_host_storage",
+            Self::Url { .. } => "sprite_host_url",
             Self::Serve { .. } => "sprite_host_socket",
         }
     }
@@ -100,6 +113,28 @@ impl ApiError {
         error
     }
 
+    /// Too many creations within `window`.
+    pub(super) fn rate(left: Left, window: Duration) -> Self {
+        let message = format!(
+            "{} sprites were created a moment ago; create the next one later",
+            left.limit
+        );
+        let mut error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "sprite_creation_rate_limited",
+            message,
+        );
+        error.body.limit = Some(left.limit as u64);
+        error.body.window_seconds = Some(window.as_secs());
+        error.body.retry_after_seconds = Some(left.seconds);
+        error
+    }
+
+    /// How long to wait before asking again, if asking again makes sense.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.body.retry_after_seconds.map(Duration::from_secs)
+    }
+
     pub(super) fn internal(what: &str, source: &io::Error) -> Self {
         tracing::error!(%source, what, "the sprite host failed");
         Self::new(
@@ -112,12 +147,36 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let retry = self.body.retry_after_seconds;
+        let (limit, retry) = (self.body.limit, self.body.retry_after_seconds);
         let mut response = (self.status, Json(self.body)).into_response();
         if let Some(seconds) = retry {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            let limit = usize::try_from(limit.unwrap_or_default()).unwrap_or(usize::MAX);
+            let left = Left {
+                limit,
+                remaining: 0,
+                seconds,
+            };
+            left.put(response.headers_mut());
         }
         response
+    }
+}
+
+impl Left {
+    /// Says it in the headers that clients of the API look for; the reset is a Unix time in seconds.
+    pub(super) fn put(self, headers: &mut HeaderMap) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        for (name, value) in [
+            ("x-ratelimit-limit", self.limit as u64),
+            ("x-ratelimit-remaining", self.remaining as u64),
+            ("x-ratelimit-reset", now + self.seconds),
+        ] {
+            headers.insert(name, HeaderValue::from(value));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a command that was started is in the sprite's table of sessions, whether or not its client is still there.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{
@@ -15,8 +17,10 @@ use super::{
     Host,
     connection::{self, Greeting},
     error::ApiError,
+    local::LocalSprite,
+    output::Reader,
     request::Request,
-    store::LocalSprite,
+    session::{Client, Session},
 };
 use crate::sprite::wire::SessionList;
 
@@ -46,23 +50,56 @@ pub(super) async fn start_or_list(
     if let Some(id) = request.attach {
         return join(&host, &sprite, &id, upgrade);
     }
+    let launched = launch(&host, sprite, request).await?;
+    Ok(connection::serve(
+        upgrade,
+        launched.session,
+        launched.reader,
+        launched.client,
+        Greeting {
+            owner: true,
+            size: launched.size,
+        },
+        host.closing.subscribe(),
+    ))
+}
+
+/// A command that was started, and its first client.
+pub(super) struct Launched {
+    pub(super) session: Arc<Session>,
+    pub(super) reader: Reader,
+    pub(super) client: Client,
+    /// Rows and columns it was started with.
+    pub(super) size: (u16, u16),
+}
+
+/// Starts what a request asks for.
+pub(super) async fn launch(
+    host: &Host,
+    sprite: Arc<LocalSprite>,
+    request: Request,
+) -> Result<Launched, ApiError> {
     let size = request.size;
+    let open = sprite.open().await;
+    let busy = sprite.activity.begin()?;
     let (command, terms) = request.command(&sprite, &host.store.config().path)?;
     // In a task of its own: a client that goes away now must not leave a command that nobody knows.
     let limits = host.store.config().limits.clone();
-    let starting = tokio::spawn(async move { sprite.sessions.start(command, terms, &limits).await });
+    let starting = tokio::spawn(async move {
+        let started = sprite.sessions.start(command, terms, &limits, busy).await;
+        drop(open);
+        started
+    });
     let started = starting
         .await
         .map_err(|error| ApiError::internal("the command was not started", &error.into()))?;
     let (session, reader, client) = started?;
-    Ok(connection::serve(
-        upgrade,
+    Ok(Launched {
         session,
         reader,
         client,
-        Greeting { owner: true, size },
-        host.closing.subscribe(),
-    ))
+        size,
+    })
 }
 
 /// `GET /exec/{session}` as WebSocket: history, then live.

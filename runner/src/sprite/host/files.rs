@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Host,
     error::{ApiError, Failure, FileError},
+    local::LocalSprite,
     place::{Folder, Place, kind},
     resolve::{LastLink, Parents},
-    store::LocalSprite,
 };
 use crate::sprite::{
     FileErrorKind, HOME,

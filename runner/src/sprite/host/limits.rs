@@ -7,6 +7,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Sprites on this host.
     pub sprites: usize,
+    /// Sprites that run at once: that have a command, a service or a connection.
+    pub running: usize,
+    /// Sprites created within a minute.
+    pub creations_per_minute: usize,
     /// Commands running at once in one sprite.
     pub sessions: usize,
     /// Ended detachable sessions a sprite remembers, so that a client that was away can read the end.
@@ -25,6 +29,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sprites: 1_000,
+            running: 256,
+            creations_per_minute: 1_200,
             sessions: 128,
             ended_sessions: 32,
             ended_for: Duration::from_secs(600),

@@ -13,6 +13,8 @@
 //! the one that is true on every sprite host (`/home/sprite/x`). Relative paths resolve in `workingDir`, and without it in
 //! the home. The file API answers with the spelling that commands see. Nothing resolves to a place outside `root`.
 
+mod activity;
+mod address;
 mod auth;
 mod connection;
 mod error;
@@ -20,15 +22,19 @@ mod exec;
 mod files;
 mod kill;
 mod limits;
+mod local;
 mod output;
 mod place;
 mod process;
 mod pump;
+mod rate;
+mod record;
 mod request;
 mod resolve;
 mod session;
 mod sessions;
 mod sprites;
+mod states;
 mod store;
 mod tree;
 mod write;
@@ -36,6 +42,7 @@ mod write;
 use std::{
     future::{Future, IntoFuture},
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -48,6 +55,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
+use address::Address;
 pub use error::HostError;
 pub use limits::Limits;
 use store::Store;
@@ -67,6 +75,9 @@ pub struct HostConfig {
     pub token: String,
     /// `PATH` of commands, after `~/.local/bin`.
     pub path: String,
+    /// How others reach the host, `https://sprites.example.org`; sprites answer under names before that. Without it they
+    /// answer under `NAME.localhost` and the host's port.
+    pub url: Option<String>,
     /// Bounds on everything a client can ask for.
     pub limits: Limits,
 }
@@ -78,6 +89,7 @@ impl HostConfig {
             data_dir: data_dir.into(),
             token: token.into(),
             path: DEFAULT_PATH.into(),
+            url: None,
             limits: Limits::default(),
         }
     }
@@ -90,13 +102,19 @@ impl HostConfig {
 #[derive(Debug, Clone)]
 pub struct Host {
     store: Arc<Store>,
+    address: Arc<Address>,
     /// Turns true when the host shuts down, to end the connections of sessions.
     closing: watch::Sender<bool>,
 }
 
 impl Host {
     /// Opens the data directory, ends what an earlier host left running there, and says what isolation it gives.
-    pub async fn open(config: HostConfig) -> Result<Self, HostError> {
+    /// `listening`: where it will be served.
+    pub async fn open(config: HostConfig, listening: SocketAddr) -> Result<Self, HostError> {
+        let address = match &config.url {
+            Some(url) => Address::parse(url)?,
+            None => Address::local(listening),
+        };
         let data_dir = config.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Store::open(config)).await;
         let store = opened.map_err(|error| HostError::Storage {
@@ -110,6 +128,7 @@ impl Host {
         );
         Ok(Self {
             store: Arc::new(store),
+            address: Arc::new(address),
             closing: watch::Sender::new(false),
         })
     }
@@ -118,7 +137,13 @@ impl Host {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/v1/sprites", get(sprites::list).post(sprites::create))
-            .route("/v1/sprites/{name}", get(sprites::show).delete(sprites::remove))
+            .route(
+                "/v1/sprites/{name}",
+                get(sprites::show).put(sprites::update).delete(sprites::remove),
+            )
+            .route("/v1/sprites/{name}/check", get(sprites::check))
+            .route("/v1/sprites/{name}/restart", post(sprites::restart))
+            .route("/v1/sprites/{name}/upgrade", post(sprites::upgrade))
             .route("/v1/sprites/{name}/exec", get(exec::start_or_list))
             .route("/v1/sprites/{name}/exec/{session}", get(exec::attach))
             .route("/v1/sprites/{name}/exec/{session}/kill", post(kill::kill))
@@ -146,7 +171,10 @@ pub async fn serve(
     config: HostConfig,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), HostError> {
-    let host = Host::open(config).await?;
+    let listening = listener
+        .local_addr()
+        .map_err(|source| HostError::Serve { source })?;
+    let host = Host::open(config, listening).await?;
     let router = host.router();
     let stopping = host.clone();
     // An exec round trip is many small messages; none of them may wait for a full segment.

@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     error::{ApiError, FileError},
+    local::LocalSprite,
     process::Command,
     resolve::{LastLink, Parents},
     session::Terms,
-    store::LocalSprite,
     tree::MARK,
 };
 use crate::sprite::HOME;

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     Limits,
+    activity::Busy,
     error::ApiError,
     output::{Output, Reader},
     process::{Command, Started},
@@ -55,10 +56,6 @@ impl Sessions {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn running(&self) -> usize {
-        self.table().running()
-    }
-
     pub(super) fn get(&self, id: &str) -> Result<Arc<Session>, ApiError> {
         self.table()
             .by_id
@@ -79,7 +76,8 @@ impl Sessions {
         self.table().closed = true;
     }
 
-    /// Starts a command. The reader and the client are there before the command is, so no byte is missed.
+    /// Starts a command. The reader and the client are there before the command is, so no byte is missed. The sprite is
+    /// busy until the command has ended.
     ///
     /// A program that can't be run is a session that says so and exits as a shell would have it. To be run to its end:
     /// a dropped future could leave a command behind that nobody knows.
@@ -88,6 +86,7 @@ impl Sessions {
         command: Command,
         terms: Terms,
         limits: &Limits,
+        busy: Busy,
     ) -> Result<(Arc<Session>, Reader, Client), ApiError> {
         self.reserve(limits)?;
         let (line, workdir) = (command.arguments.join(" "), command.dir.display().to_string());
@@ -144,6 +143,7 @@ impl Sessions {
             if let Some(error) = failure {
                 pump::refuse(&running, &program, &error).await;
             }
+            drop(busy);
             table.retire(&running, &limits).await;
         });
         Ok((session, reader, client))

@@ -11,63 +11,27 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::{HostConfig, HostError, error::ApiError, resolve::Root, sessions::Sessions, tree};
-use crate::{
-    random::hex_id,
-    sprite::{
-        HOME,
-        wire::{CreateSprite, SpriteInfo},
-    },
+use super::{
+    HostConfig, HostError,
+    activity::Bustle,
+    error::ApiError,
+    local::{LocalSprite, ORGANIZATION, State},
+    rate::{Left, Rate},
+    record::Written,
+    resolve::Root,
+    tree,
 };
-
-const SPRITE_FILE: &str = "sprite.json";
-
-/// What `sprite.json` holds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// Unique for ever, also when the name is used again; commands carry it in their environment.
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) created_at: String,
-    #[serde(default)]
-    pub(super) labels: Vec<String>,
-    /// Environment of every command, besides the host's defaults.
-    #[serde(default)]
-    pub(super) environment: BTreeMap<String, String>,
-}
-
-/// One sprite: its record, its file system, its sessions.
-#[derive(Debug)]
-pub(super) struct LocalSprite {
-    pub(super) record: Record,
-    pub(super) root: Root,
-    pub(super) sessions: Sessions,
-}
-
-impl LocalSprite {
-    pub(super) fn info(&self) -> SpriteInfo {
-        let status = if self.sessions.running() > 0 {
-            "running"
-        } else {
-            "warm"
-        };
-        SpriteInfo {
-            id: self.record.id.clone(),
-            name: self.record.name.clone(),
-            status: status.into(),
-            created_at: Some(self.record.created_at.clone()),
-            updated_at: Some(self.record.created_at.clone()),
-            labels: self.record.labels.clone(),
-        }
-    }
-}
+use crate::sprite::{
+    HOME,
+    wire_sprites::{Counts, CreateSprite, UpdateSprite},
+};
 
 #[derive(Debug)]
 pub(super) struct Store {
     config: HostConfig,
     dir: PathBuf,
+    bustle: Arc<Bustle>,
+    rate: Rate,
     sprites: RwLock<BTreeMap<String, Arc<LocalSprite>>>,
     /// Held while the directory changes, so that two requests can't create one name.
     changing: Mutex<()>,
@@ -105,21 +69,20 @@ impl Store {
             let path = dir.join(part);
             empty(&path).map_err(at(&path))?;
         }
+        let bustle = Bustle::new(config.limits.running);
         let mut sprites = BTreeMap::new();
         for entry in fs::read_dir(dir.join("sprites")).map_err(at(&dir))? {
             let path = entry.map_err(at(&dir))?.path();
-            let file = path.join(SPRITE_FILE);
-            let record = fs::read(&file).map_err(at(&file))?;
-            let record = serde_json::from_slice(&record)
-                .map_err(io::Error::from)
-                .map_err(at(&file))?;
-            let sprite = local(record, path.join("root"));
+            let written = Written::read(&path).map_err(at(&path))?;
+            let sprite = LocalSprite::new(written, Root::new(path.join("root")), &bustle);
             sprites.insert(sprite.record.name.clone(), Arc::new(sprite));
         }
         tree::kill_sprites(&sprites.values().map(|sprite| sprite.record.id.as_str()).collect());
         Ok(Self {
+            rate: Rate::new(config.limits.creations_per_minute),
             config,
             dir,
+            bustle,
             sprites: RwLock::new(sprites),
             changing: Mutex::default(),
             _lock: lock,
@@ -134,6 +97,11 @@ impl Store {
         &self.dir
     }
 
+    /// What tells of the changes of all sprites.
+    pub(super) fn bustle(&self) -> &Bustle {
+        &self.bustle
+    }
+
     pub(super) fn get(&self, name: &str) -> Result<Arc<LocalSprite>, ApiError> {
         let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
         sprites
@@ -143,7 +111,7 @@ impl Store {
     }
 
     /// The sprites whose names start with `prefix` and come after `after`, by name, at most `most` of them.
-    pub(super) fn list(&self, prefix: &str, after: &str, most: usize) -> Vec<SpriteInfo> {
+    pub(super) fn list(&self, prefix: &str, after: &str, most: usize) -> Vec<Arc<LocalSprite>> {
         let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
         let start = if after > prefix { after } else { prefix };
         let matching = sprites
@@ -152,64 +120,107 @@ impl Store {
         matching
             .filter(|(name, _)| name.as_str() > after)
             .take(most)
-            .map(|(_, sprite)| sprite.info())
+            .map(|(_, sprite)| Arc::clone(sprite))
             .collect()
     }
 
-    /// Creates a sprite. Blocks.
-    pub(super) fn create(&self, request: CreateSprite) -> Result<SpriteInfo, ApiError> {
-        check_name(&request.name)?;
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
-            if sprites.contains_key(&request.name) {
-                let message = format!(
-                    "sprite {} exists already; use it or choose another name",
-                    request.name
-                );
-                return Err(ApiError::new(
-                    axum::http::StatusCode::CONFLICT,
-                    "sprite_already_exists",
-                    message,
-                ));
-            }
-            let limit = self.config.limits.sprites;
-            if sprites.len() >= limit {
-                let message = format!("this host holds {limit} sprites; delete some or raise its limit");
-                return Err(ApiError::limit(
-                    "concurrent_sprite_limit_exceeded",
-                    message,
-                    limit,
-                ));
+    /// How many sprites of this host are in which state.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            name: ORGANIZATION.into(),
+            running_limit: Some(self.bustle.limit()),
+            warm_limit: Some(self.config.limits.sprites),
+            ..Counts::default()
+        };
+        let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
+        for sprite in sprites.values() {
+            match sprite.state() {
+                State::Cold => counts.cold += 1,
+                State::Warm => counts.warm += 1,
+                State::Running => counts.running += 1,
             }
         }
-        let record = Record {
-            id: hex_id(),
-            name: request.name,
-            created_at: jiff::Timestamp::now().to_string(),
-            labels: request.labels,
-            environment: request.environment,
-        };
-        let path = self.dir.join("sprites").join(&record.name);
-        self.build(&record, &path)
-            .map_err(|error| ApiError::internal("the sprite could not be created", &error))?;
-        let sprite = Arc::new(local(record, path.join("root")));
-        let info = sprite.info();
-        let mut sprites = self.sprites.write().unwrap_or_else(PoisonError::into_inner);
-        sprites.insert(info.name.clone(), sprite);
-        Ok(info)
+        counts
     }
 
-    fn build(&self, record: &Record, path: &Path) -> io::Result<()> {
-        let new = self.dir.join("new").join(&record.id);
+    /// Creates a sprite; says how many more may follow. Blocks.
+    pub(super) fn create(&self, request: CreateSprite) -> Result<(Arc<LocalSprite>, Left), ApiError> {
+        let written = Written::new(request)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_room_for(&written.record.name)?;
+        let left = self.rate.take()?;
+        let path = self.dir.join("sprites").join(&written.record.name);
+        if let Err(error) = self.build(&written, &path) {
+            self.rate.give_back();
+            return Err(ApiError::internal("the sprite could not be created", &error));
+        }
+        let sprite = Arc::new(LocalSprite::new(
+            written,
+            Root::new(path.join("root")),
+            &self.bustle,
+        ));
+        let mut sprites = self.sprites.write().unwrap_or_else(PoisonError::into_inner);
+        sprites.insert(sprite.record.name.clone(), Arc::clone(&sprite));
+        drop(sprites);
+        sprite.activity.announce();
+        Ok((sprite, left))
+    }
+
+    fn has_room_for(&self, name: &str) -> Result<(), ApiError> {
+        let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
+        if sprites.contains_key(name) {
+            let message = format!("sprite {name} exists already; use it or choose another name");
+            return Err(ApiError::new(
+                axum::http::StatusCode::CONFLICT,
+                "sprite_already_exists",
+                message,
+            ));
+        }
+        let limit = self.config.limits.sprites;
+        if sprites.len() >= limit {
+            let message = format!("this host holds {limit} sprites; delete some or raise its limit");
+            return Err(ApiError::limit(
+                "concurrent_sprite_limit_exceeded",
+                message,
+                limit,
+            ));
+        }
+        Ok(())
+    }
+
+    fn build(&self, written: &Written, path: &Path) -> io::Result<()> {
+        let new = self.dir.join("new").join(&written.record.id);
         let root = new.join("root");
         fs::create_dir_all(root.join(HOME.trim_start_matches('/')))?;
         fs::create_dir_all(root.join("tmp"))?;
-        let file = File::create(new.join(SPRITE_FILE))?;
-        serde_json::to_writer_pretty(&file, record)?;
-        file.sync_all()?;
+        written.write(&new)?;
         fs::rename(&new, path)?;
         File::open(self.dir.join("sprites"))?.sync_all()
+    }
+
+    /// Changes a sprite's settings, durably. Blocks.
+    pub(super) fn update(&self, name: &str, change: UpdateSprite) -> Result<Arc<LocalSprite>, ApiError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let sprite = self.get(name)?;
+        let settings = sprite.settings().with(change)?;
+        let written = Written {
+            record: sprite.record.clone(),
+            settings,
+        };
+        written
+            .write(&self.dir.join("sprites").join(name))
+            .map_err(|error| ApiError::internal("the sprite was not changed", &error))?;
+        sprite.set(written.settings);
+        Ok(sprite)
+    }
+
+    /// Ends everything that runs in a sprite; its files stay.
+    pub(super) async fn restart(&self, name: &str) -> Result<Arc<LocalSprite>, ApiError> {
+        let sprite = self.get(name)?;
+        let _still = sprite.still().await;
+        end(vec![sprite.record.id.clone()]).await;
+        sprite.activity.rest();
+        Ok(sprite)
     }
 
     /// Takes a sprite out of the table, ends its commands and removes its files. Gone is gone once this returns; the
@@ -232,6 +243,7 @@ impl Store {
         let gone = moved.await.map_err(io::Error::other).and_then(|moved| moved);
         let gone =
             gone.map_err(|error| ApiError::internal("the sprite's files could not be removed", &error))?;
+        sprite.activity.announce();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = fs::remove_dir_all(&gone) {
                 tracing::warn!(%error, path = %gone.display(), "left over files; the next start removes them");
@@ -268,47 +280,9 @@ fn kill(ids: &[String]) {
     tree::kill_sprites(&ids.iter().map(String::as_str).collect());
 }
 
-fn local(record: Record, root: PathBuf) -> LocalSprite {
-    LocalSprite {
-        record,
-        root: Root::new(root),
-        sessions: Sessions::default(),
-    }
-}
-
 fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         fs::remove_dir_all(entry?.path())?;
     }
     Ok(())
-}
-
-/// Names are one path component and one DNS label: lower case letters, digits and `-`, at most 63.
-fn check_name(name: &str) -> Result<(), ApiError> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let edges = !name.starts_with('-') && !name.ends_with('-');
-    if (1..=63).contains(&name.len()) && name.bytes().all(fits) && edges {
-        return Ok(());
-    }
-    let message = "a sprite's name has 1 to 63 lower case letters, digits and inner hyphens";
-    Err(ApiError::new(
-        axum::http::StatusCode::BAD_REQUEST,
-        "invalid_sprite_name",
-        message,
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_could_be_paths_are_refused() {
-        for bad in ["", ".", "..", "a/b", "A", "a_b", "-a", "a-", "ä", &"a".repeat(64)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-        for good in ["a", "agent-7", &"a".repeat(63)] {
-            assert!(check_name(good).is_ok(), "{good}");
-        }
-    }
 }

@@ -1,0 +1,141 @@
+//! One sprite of this host.
+//!
+//! Invariant: nothing starts in a sprite while somebody holds it [`still`](LocalSprite::still), so that a restart or a
+//! restore finds it as it left it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+
+use super::{
+    activity::{Activity, Bustle},
+    address::Address,
+    record::{Record, Settings, Written},
+    resolve::Root,
+    sessions::Sessions,
+};
+use crate::sprite::wire_sprites::{SpriteInfo, StateEvent};
+
+/// Who owns the sprites of a host that knows one token and no organizations.
+pub(super) const ORGANIZATION: &str = "roost";
+
+/// What a sprite is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has no processes and no memory.
+    Cold,
+    /// It is awake and nobody needs it.
+    Warm,
+    /// A command or a service runs, or somebody is connected to one of its ports.
+    Running,
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+            Self::Running => "running",
+        }
+    }
+}
+
+/// One sprite: its record, its file system, its sessions.
+#[derive(Debug)]
+pub(super) struct LocalSprite {
+    pub(super) record: Record,
+    settings: RwLock<Settings>,
+    pub(super) root: Root,
+    pub(super) sessions: Sessions,
+    pub(super) activity: Arc<Activity>,
+    /// Read by whoever starts something, written by whoever needs nothing to start.
+    gate: Arc<tokio::sync::RwLock<()>>,
+}
+
+impl LocalSprite {
+    /// A sprite whose file system is `root`.
+    pub(super) fn new(written: Written, root: Root, bustle: &Arc<Bustle>) -> Self {
+        Self {
+            activity: Activity::new(&written.record.name, bustle),
+            record: written.record,
+            settings: RwLock::new(written.settings),
+            root,
+            sessions: Sessions::default(),
+            gate: Arc::default(),
+        }
+    }
+
+    /// What an update may change, as it is now.
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes settings over that are written down already.
+    pub(super) fn set(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// To be held while something is started in it.
+    pub(super) async fn open(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.gate).read_owned().await
+    }
+
+    /// Waits for what is being started; nothing starts until the guard is dropped.
+    pub(super) async fn still(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.gate).write_owned().await
+    }
+
+    /// What it is doing.
+    pub(super) fn state(&self) -> State {
+        if self.activity.times().is_running() {
+            State::Running
+        } else if self.is_awake() {
+            State::Warm
+        } else {
+            State::Cold
+        }
+    }
+
+    /// Whether it has processes, even if nobody needs them: it ran something since the host, or the sprite, was started.
+    fn is_awake(&self) -> bool {
+        self.activity.times().awake
+    }
+
+    /// The sprite as the API describes it. `address`: where the host is.
+    pub(super) fn info(&self, address: &Address) -> SpriteInfo {
+        let (settings, times) = (self.settings(), self.activity.times());
+        SpriteInfo {
+            id: self.record.id.clone(),
+            name: self.record.name.clone(),
+            organization: ORGANIZATION.into(),
+            status: self.state().as_str().into(),
+            url: Some(address.of_sprite(&self.record.name)),
+            url_settings: Some(settings.url_settings),
+            config: self.record.config.clone(),
+            environment: self.record.environment.clone(),
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            created_at: Some(self.record.created_at.clone()),
+            updated_at: Some(settings.updated_at).filter(|at| !at.is_empty()),
+            last_running_at: times.running.map(|at| at.to_string()),
+            last_warming_at: times.warming.map(|at| at.to_string()),
+            labels: settings.labels,
+        }
+    }
+
+    /// Its state as the stream of states tells it, without the counts.
+    pub(super) fn event(&self) -> StateEvent {
+        let times = self.activity.times();
+        StateEvent {
+            name: Some(self.record.name.clone()),
+            status: Some(self.state().as_str().into()),
+            running_version: Some(env!("CARGO_PKG_VERSION").into()),
+            last_running_at: times.running.map(|at| at.to_string()),
+            last_warming_at: times.warming.map(|at| at.to_string()),
+            timestamp: jiff::Timestamp::now().to_string(),
+            ..StateEvent::default()
+        }
+    }
+}
