@@ -11,13 +11,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ModelConfig;
+use crate::{
+    model::ModelConfig,
+    sprite::host::{HostConfig, Limits},
+};
 
 /// The name of the file in the data directory.
 pub const FILE_NAME: &str = "roost.toml";
 
 /// Where a sprite host keeps its sprites in the data directory.
-pub const SPRITE_HOST_DIRECTORY: &str = "sprite-host";
+const SPRITE_HOST_DIRECTORY: &str = "sprite-host";
 
 /// The commented file with all defaults.
 pub const REFERENCE: &str = include_str!("../../docs/reference/roost.toml");
@@ -131,14 +134,39 @@ pub struct SpritesConfig {
     pub token: Option<Secret>,
     /// Where `roost sprites` listens.
     pub listen: SocketAddr,
+    /// How others reach it; its sprites answer under names before that.
+    pub public_url: Option<String>,
+    /// Sprites it keeps.
+    pub max_sprites: usize,
+    /// Sprites that run at once.
+    pub max_running: usize,
+    /// Sprites created within a minute.
+    pub creations_per_minute: usize,
+}
+
+impl SpritesConfig {
+    /// A sprite host as configured, with its sprites in `data` and behind `token`.
+    pub fn host(&self, data: &Path, token: &str) -> HostConfig {
+        let mut host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token);
+        host.url.clone_from(&self.public_url);
+        host.limits.sprites = self.max_sprites;
+        host.limits.running = self.max_running;
+        host.limits.creations_per_minute = self.creations_per_minute;
+        host
+    }
 }
 
 impl Default for SpritesConfig {
     fn default() -> Self {
+        let limits = Limits::default();
         Self {
             url: "http://127.0.0.1:7420".into(),
             token: None,
             listen: loopback(7420),
+            public_url: None,
+            max_sprites: limits.sprites,
+            max_running: limits.running,
+            creations_per_minute: limits.creations_per_minute,
         }
     }
 }

@@ -16,6 +16,7 @@ use std::{
 
 use roost_tests::{RoostProcess, toolbox};
 use serde::Deserialize;
+use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 const DRIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/sprites/main.mjs");
@@ -34,11 +35,9 @@ struct Row {
 
 #[tokio::test]
 async fn every_method_of_the_official_sdk_does_what_the_table_says() {
-    let data = tempfile::tempdir().unwrap();
-    let path = data.path().display().to_string();
-    let arguments = ["sprites", "--listen", "127.0.0.1:0", "--data", &path];
-    let mut host = RoostProcess::start(&arguments, &[("ROOST_SPRITES_TOKEN", TOKEN)]);
-    let rows = drive(&host.address().await).await;
+    let (folders, _hosts, urls) = hosts().await;
+    let rows = drive(&urls).await;
+    drop(folders);
 
     let wrong: Vec<_> = rows
         .iter()
@@ -71,13 +70,29 @@ async fn every_method_of_the_official_sdk_does_what_the_table_says() {
     );
 }
 
-/// Runs the SDK against the host at `url`.
-async fn drive(url: &str) -> Vec<Row> {
+/// Two hosts: one as it comes, one whose limits are reached with two sprites.
+async fn hosts() -> ([TempDir; 2], Vec<RoostProcess>, Vec<String>) {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let limits = "[sprites]\nmax_sprites = 2\nmax_running = 1\ncreations_per_minute = 3\n";
+    fs::write(folders[1].path().join("roost.toml"), limits).unwrap();
+    let (mut hosts, mut urls) = (Vec::new(), Vec::new());
+    for folder in &folders {
+        let path = folder.path().display().to_string();
+        let arguments = ["sprites", "--listen", "127.0.0.1:0", "--data", &path];
+        let mut host = RoostProcess::start(&arguments, &[("ROOST_SPRITES_TOKEN", TOKEN)]);
+        urls.push(host.address().await);
+        hosts.push(host);
+    }
+    (folders, hosts, urls)
+}
+
+/// Runs the SDK against these hosts.
+async fn drive(urls: &[String]) -> Vec<Row> {
     let toolbox = toolbox();
     let driver = Command::new(toolbox.node().unwrap())
         .arg(DRIVER)
         .arg(toolbox.node_modules().unwrap())
-        .args([url, TOKEN])
+        .args([&urls[0], TOKEN, &urls[1]])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     cli::Failure,
-    config::{Config, SPRITE_HOST_DIRECTORY, Secret},
+    config::{Config, Secret},
     node::Node,
     random,
     sprite::host::{self, HostConfig},
@@ -73,7 +73,7 @@ impl House {
             .map_err(failed)?;
         let sprites = format!("http://{}", listener.local_addr().map_err(failed)?);
         let token = random::hex_id();
-        let host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), &token);
+        let host = config.sprites.host(&data, &token);
         config.share_sprites(sprites, token);
 
         let runner = Holder {

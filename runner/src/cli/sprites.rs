@@ -11,11 +11,7 @@ use super::{
     output::OutputArgs,
     shutdown,
 };
-use crate::{
-    all_in_one::runtime,
-    config::{SPRITE_HOST_DIRECTORY, Secret},
-    sprite::host::{self, HostConfig},
-};
+use crate::{all_in_one::runtime, config::Secret, sprite::host};
 
 /// Run a sprite host: the agents' computers, as plain processes on this machine
 ///
@@ -51,7 +47,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let data = args.place.data()?;
     config.sprites.listen = args.listen.unwrap_or(config.sprites.listen);
     put(&mut config.sprites.token, args.token.map(Secret::from));
-    let Some(token) = config.sprites.token else {
+    let Some(token) = config.sprites.token.clone() else {
         return Err(Failure::usage(
             "no_sprites_token",
             "a sprite host needs a token: whoever reaches it without one would run commands here; make one with \
@@ -64,7 +60,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         let failed = |error| Failure::listen(listen, &error);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
-        let host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token.expose());
+        let host = config.sprites.host(&data, token.expose());
         format.print(
             &json!({ "event": "listening", "url": url }),
             &format!("listening on {url}"),

@@ -1,5 +1,6 @@
 // The official Sprites SDK against a sprite host: every public method, by area.
-// Arguments: the node_modules to load from, the host's URL, its token. Prints one JSON array, a line per method:
+// Arguments: the node_modules to load from, the host's URL, its token, the URL of a host with tiny limits and the same token.
+// Prints one JSON array, an object per method:
 // { area, method, outcome: "passed" | "failed" | "not run" | "missing", detail }. What is in it is judged by the caller.
 
 import { readdirSync } from "node:fs";
@@ -7,7 +8,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Area, instrument, judge } from "./harness.mjs";
 
-const [modules, baseURL, token] = process.argv.slice(2);
+const [modules, baseURL, token, limitedURL] = process.argv.slice(2);
 const folder = join(modules, "@fly/sprites/dist");
 const called = new Set();
 const { methods, sdk } = instrument(await import(pathToFileURL(join(folder, "index.js"))), folder, called);
@@ -21,7 +22,7 @@ for (const file of readdirSync(here).sort()) {
   // A sprite of its own: areas don't see each other's sessions, files and services.
   const sprite = await client.createSprite(`sdk-${area.name}`);
   for (const check of area.checks) {
-    const detail = await judge(check, { sdk, client, sprite, baseURL, token }, called);
+    const detail = await judge(check, { sdk, client, sprite, baseURL, limitedURL, token }, called);
     for (const method of check.methods) {
       const before = rows.get(method);
       if (before?.outcome === "failed") continue;
