@@ -145,9 +145,9 @@ pub struct SpritesConfig {
 }
 
 impl SpritesConfig {
-    /// A sprite host as configured, with its sprites in `data` and behind `token`.
-    pub fn host(&self, data: &Path, token: &str) -> HostConfig {
-        let mut host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token);
+    /// A sprite host as configured, with its sprites in `data` and behind `token`; `init`: the program that walls them in.
+    pub fn host(&self, data: &Path, token: &str, init: PathBuf) -> HostConfig {
+        let mut host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token, init);
         host.url.clone_from(&self.public_url);
         host.limits.sprites = self.max_sprites;
         host.limits.running = self.max_running;

@@ -15,7 +15,7 @@ pub mod wasmtime;
 pub mod workerd;
 
 pub use process::Process;
-pub use roost::RoostProcess;
+pub use roost::{RoostProcess, binary as roost_binary};
 pub use sqld::Sqld;
 pub use wasmtime::WasmtimeServe;
 pub use workerd::Workerd;

@@ -62,7 +62,7 @@ impl RoostProcess {
 
 /// The binary that Cargo built beside this program: tests lie in `target/PROFILE/deps`, other programs and it in
 /// `target/PROFILE`.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let program = std::env::current_exe().expect("a program has a path");
     let beside = program
         .ancestors()

@@ -19,6 +19,7 @@ use super::{
     database,
     edge::{self, BoundEdge},
     keys::{self, Holder, KEY_FILE, Login, Minted, Use},
+    own_program,
 };
 use crate::{
     cli::Failure,
@@ -73,7 +74,7 @@ impl House {
             .map_err(failed)?;
         let sprites = format!("http://{}", listener.local_addr().map_err(failed)?);
         let token = random::hex_id();
-        let host = config.sprites.host(&data, &token);
+        let host = config.sprites.host(&data, &token, own_program()?);
         config.share_sprites(sprites, token);
 
         let runner = Holder {

@@ -10,6 +10,17 @@ pub mod keys;
 
 use crate::cli::Failure;
 
+/// This very program, which walls sprites in as their first process.
+///
+/// # Errors
+/// When the system does not tell where it is.
+pub fn own_program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        let message = format!("the program can't be found by itself: {error}; mount /proc");
+        Failure::failed("own_program", message)
+    })
+}
+
 /// The runtime everything runs in.
 ///
 /// # Errors

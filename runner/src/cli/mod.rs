@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::sprite::host::init;
+
 pub use failure::{Exit, Failure};
 
 /// What stands below the help of `roost` itself.
@@ -58,6 +60,9 @@ enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
+    if let Some(code) = init::main(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     let (format, outcome) = match cli.command {
         Command::Demo(args) => (args.output.format(), demo::run(args)),

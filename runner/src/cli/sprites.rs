@@ -11,7 +11,11 @@ use super::{
     output::OutputArgs,
     shutdown,
 };
-use crate::{all_in_one::runtime, config::Secret, sprite::host};
+use crate::{
+    all_in_one::{own_program, runtime},
+    config::Secret,
+    sprite::host,
+};
 
 /// Run a sprite host: the agents' computers, as plain processes on this machine
 ///
@@ -60,7 +64,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         let failed = |error| Failure::listen(listen, &error);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
-        let host = config.sprites.host(&data, token.expose());
+        let host = config.sprites.host(&data, token.expose(), own_program()?);
         format.print(
             &json!({ "event": "listening", "url": url }),
             &format!("listening on {url}"),

@@ -257,7 +257,7 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let config = HostConfig::new(directory.path(), "token");
+        let config = HostConfig::new(directory.path(), "token", env!("CARGO_BIN_EXE_roost"));
         tokio::spawn(async move {
             host::serve(listener, config, std::future::pending())
                 .await

@@ -44,7 +44,7 @@ async fn a_command_has_both_streams_an_exit_code_and_a_clean_environment() {
         .map(|(key, _)| key)
         .collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["ONLY", "PATH", "ROOST_SPRITE_ID"]);
+    assert_eq!(keys, ["ONLY", "PATH"]);
 
     let missing = sprite
         .exec(ExecRequest::new(["no-such-program"]))

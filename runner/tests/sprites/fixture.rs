@@ -21,7 +21,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn on(dir: &Path) -> Self {
-        Self::with(HostConfig::new(dir, TOKEN)).await
+        Self::with(HostConfig::new(dir, TOKEN, env!("CARGO_BIN_EXE_roost"))).await
     }
 
     pub(crate) async fn with(config: HostConfig) -> Self {

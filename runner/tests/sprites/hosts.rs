@@ -21,7 +21,8 @@ async fn files_survive_a_restart_and_processes_do_not() {
     let mut exec = sprite.exec(request).await.unwrap();
     let (id, child) = (exec.session_id().to_owned(), read_until(&mut exec, "\n").await);
     // A second host on the same directory would fight over it.
-    let second = host::Host::open(HostConfig::new(dir.path(), TOKEN), ([127, 0, 0, 1], 0).into())
+    let config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    let second = host::Host::open(config, ([127, 0, 0, 1], 0).into())
         .await
         .unwrap_err();
     assert_eq!(second.code(), "sprite_host_locked");
@@ -39,7 +40,7 @@ async fn files_survive_a_restart_and_processes_do_not() {
 #[tokio::test]
 async fn sprites_are_created_listed_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = HostConfig::new(dir.path(), TOKEN);
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
     config.limits.sprites = 60;
     let host = Running::with(config).await;
     let sprites = &host.sprites;

@@ -7,3 +7,4 @@ mod files;
 mod fixture;
 mod hosts;
 mod sessions;
+mod walls;

@@ -66,7 +66,7 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = HostConfig::new(dir.path(), TOKEN);
+        let config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
         let server = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
             host::serve(listener, config, stopped).await.unwrap();

@@ -170,7 +170,7 @@ pub(super) fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> Join
         let sprites = Sprites::new(&base, "bench").expect("an address");
         let serving = host::serve(
             listener,
-            HostConfig::new(directory.path(), "bench"),
+            HostConfig::new(directory.path(), "bench", crate::roost::binary()),
             std::future::pending(),
         );
         let config = WorkerConfig {

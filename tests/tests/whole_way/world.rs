@@ -68,7 +68,11 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sprites = format!("http://{}", listener.local_addr().unwrap());
-        let config = HostConfig::new(directory.path().join("sprites"), SPRITES_TOKEN);
+        let config = HostConfig::new(
+            directory.path().join("sprites"),
+            SPRITES_TOKEN,
+            roost_tests::roost_binary(),
+        );
         tokio::spawn(async move {
             host::serve(listener, config, std::future::pending())
                 .await

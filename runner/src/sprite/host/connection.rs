@@ -74,11 +74,16 @@ async fn carry(
     mut closing: watch::Receiver<bool>,
 ) {
     let (mut to_client, mut from_client) = socket.split();
-    let ended = tokio::select! {
-        ended = send(&session, reader, greeting, &mut to_client) => ended,
-        () = receive(&session, &mut from_client) => false,
-        // An error means the host is gone.
-        _ = closing.wait_for(|closing| *closing) => false,
+    let ended = {
+        let mut sent = std::pin::pin!(send(&session, reader, greeting, &mut to_client));
+        tokio::select! {
+            ended = &mut sent => ended,
+            () = receive(&session, &mut from_client) => false,
+            // An error means the host is gone. Its commands have ended by now, and their clients hear of it.
+            () = async { drop(closing.wait_for(|closing| *closing).await) } => {
+                time::timeout(CLOSE_WITHIN, sent).await.unwrap_or(false)
+            }
+        }
     };
     if ended {
         // Our close frame is out; a client that wants to leave the socket open gets a moment.
@@ -180,7 +185,7 @@ where
                 Ok(ClientMessage::Resize { rows, cols }) => session.resize(rows, cols),
                 Ok(ClientMessage::Signal { signal }) => {
                     if let Some(signal) = Signal::parse(&signal) {
-                        session.signal(signal);
+                        session.signal(signal).await;
                     }
                 }
                 _ => {}

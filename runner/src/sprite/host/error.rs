@@ -46,6 +46,15 @@ pub enum HostError {
         /// What was given.
         url: String,
     },
+    /// This machine does not let the host wall sprites in.
+    #[error(
+        "sprites can't be isolated on this machine: {source}; allow unprivileged user namespaces, run the host as root, \
+         or, for agents you would give your own shell, pass --unsafe-no-isolation"
+    )]
+    NoIsolation {
+        /// What failed when a sprite was tried.
+        source: io::Error,
+    },
     /// The listening socket failed.
     #[error("the sprite host can't serve its socket: {source}")]
     Serve {
@@ -61,6 +70,7 @@ impl HostError {
             Self::Locked { .. } => "sprite_host_locked",
             Self::Storage { .. } => "sprite_host_storage",
             Self::Url { .. } => "sprite_host_url",
+            Self::NoIsolation { .. } => "sprite_host_no_isolation",
             Self::Serve { .. } => "sprite_host_socket",
         }
     }

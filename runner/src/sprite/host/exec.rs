@@ -80,16 +80,9 @@ pub(super) async fn launch(
     request: Request,
 ) -> Result<Launched, ApiError> {
     let size = request.size;
-    let open = sprite.open().await;
-    let busy = sprite.activity.begin()?;
     let (command, terms) = request.command(&sprite, &host.store.config().path)?;
     // In a task of its own: a client that goes away now must not leave a command that nobody knows.
-    let limits = host.store.config().limits.clone();
-    let starting = tokio::spawn(async move {
-        let started = sprite.sessions.start(command, terms, &limits, busy).await;
-        drop(open);
-        started
-    });
+    let starting = tokio::spawn(async move { sprite.start(command, terms).await });
     let started = starting
         .await
         .map_err(|error| ApiError::internal("the command was not started", &error.into()))?;

@@ -59,7 +59,7 @@ pub(super) async fn kill(
             // Nobody may be listening any more.
             let _ = lines.send(event).await;
         };
-        if session.signal(signal) {
+        if session.signal(signal).await {
             say("signal", format!("sent {signal}"), None).await;
         }
         let exit = match time::timeout(wait, session.output.finished()).await {

@@ -23,6 +23,10 @@ pub struct Limits {
     pub write_bytes: u64,
     /// Entries of one directory listing.
     pub list_entries: usize,
+    /// Processes and threads at once in one sprite.
+    pub processes: u64,
+    /// Bytes of each of a sprite's file systems in memory (`/run`, `/dev/shm`).
+    pub memory_file_bytes: u64,
 }
 
 impl Default for Limits {
@@ -37,6 +41,8 @@ impl Default for Limits {
             history_bytes: 1 << 20,
             write_bytes: 1 << 30,
             list_entries: 50_000,
+            processes: 1_024,
+            memory_file_bytes: 64 << 20,
         }
     }
 }

@@ -3,16 +3,33 @@
 //! Invariant: nothing starts in a sprite while somebody holds it [`still`](LocalSprite::still), so that a restart or a
 //! restore finds it as it left it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard},
+};
 
 use super::{
+    HostConfig, Limits,
     activity::{Activity, Bustle},
     address::Address,
+    error::ApiError,
+    init::wire::ListeningPort,
+    output::Reader,
+    process::Command,
     record::{Record, Settings, Written},
     resolve::Root,
+    sandbox::Frozen,
+    session::{Client, Session, Terms},
     sessions::Sessions,
+    waker::Waker,
 };
 use crate::sprite::wire_sprites::{SpriteInfo, StateEvent};
 
@@ -47,19 +64,37 @@ pub(super) struct LocalSprite {
     settings: RwLock<Settings>,
     pub(super) root: Root,
     pub(super) sessions: Sessions,
+    limits: Limits,
     pub(super) activity: Arc<Activity>,
+    waker: Waker,
     /// Read by whoever starts something, written by whoever needs nothing to start.
     gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl LocalSprite {
-    /// A sprite whose file system is `root`.
-    pub(super) fn new(written: Written, root: Root, bustle: &Arc<Bustle>) -> Self {
+    /// A sprite whose file system is at `path`.
+    pub(super) fn new(
+        written: Written,
+        path: PathBuf,
+        config: &Arc<HostConfig>,
+        bustle: &Arc<Bustle>,
+    ) -> Self {
+        let record = written.record;
+        let activity = Activity::new(&record.name, bustle);
+        let waker = Waker::new(
+            Arc::clone(config),
+            &record.name,
+            record.user,
+            path.clone(),
+            Arc::clone(&activity),
+        );
         Self {
-            activity: Activity::new(&written.record.name, bustle),
-            record: written.record,
+            root: Root::new(path, config.isolation.view()),
+            limits: config.limits.clone(),
+            activity,
+            waker,
+            record,
             settings: RwLock::new(written.settings),
-            root,
             sessions: Sessions::default(),
             gate: Arc::default(),
         }
@@ -86,6 +121,56 @@ impl LocalSprite {
     /// Waits for what is being started; nothing starts until the guard is dropped.
     pub(super) async fn still(&self) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.gate).write_owned().await
+    }
+
+    /// Starts a command, waking the sprite. To be run to its end, as [`Sessions::start`] says.
+    pub(super) async fn start(
+        &self,
+        command: Command,
+        terms: Terms,
+    ) -> Result<(Arc<Session>, Reader, Client), ApiError> {
+        let _open = self.open().await;
+        let busy = self.activity.begin()?;
+        let sandbox = self.waker.wake().await?;
+        self.sessions
+            .start(&sandbox, command, terms, &self.limits, busy)
+            .await
+    }
+
+    /// Connects to an address inside, waking the sprite. Whoever is connected holds a [`Busy`](super::activity::Busy).
+    #[allow(dead_code, reason = "tunnels and sprite URLs are the next step")]
+    pub(super) async fn connect(&self, address: SocketAddr) -> Result<io::Result<TcpStream>, ApiError> {
+        let sandbox = self.waker.wake().await?;
+        Ok(sandbox.connect(address).await)
+    }
+
+    /// The TCP ports that listen inside, lowest first; none while it is cold.
+    #[allow(dead_code, reason = "the watch of ports is the next step")]
+    pub(super) async fn ports(&self) -> io::Result<Vec<ListeningPort>> {
+        match self.waker.awake().await {
+            Some(sandbox) => sandbox.ports().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Stops every process in it until the answer is dropped; `None` while it is cold. Nothing starts in the meantime if
+    /// the caller holds it [`still`](Self::still).
+    #[allow(dead_code, reason = "checkpoints are the next step")]
+    pub(super) async fn freeze(&self) -> io::Result<Option<Frozen>> {
+        match self.waker.awake().await {
+            Some(sandbox) => sandbox.freeze().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Goes cold if nobody has needed its processes for `idle`.
+    pub(super) async fn doze(&self, idle: Duration) {
+        self.waker.doze(idle).await;
+    }
+
+    /// Ends every process in it. The next request wakes it again.
+    pub(super) async fn end(&self) {
+        self.waker.end().await;
     }
 
     /// What it is doing.

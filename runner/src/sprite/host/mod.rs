@@ -1,17 +1,21 @@
 //! Our own server of the Sprites API, for one machine.
 //!
-//! Invariant: what the API promises about files and sessions holds here; what it promises about isolation does not yet.
-//! Commands are plain processes of this user in a directory of their own, and the host says so when it starts.
+//! Invariant: what the API promises about files and sessions holds here, and every process of a sprite runs behind the walls
+//! that [`Level`] names, unless the host was told to do without; then it says so when it starts.
 //!
 //! # Where things are
 //! Under the data directory each sprite has `sprites/NAME/sprite.json` and `sprites/NAME/root`, its file system.
 //!
 //! # Paths
-//! Commands start in the sprite's home, `root/home/sprite`, with `HOME` and `TMPDIR` inside `root`. As there is no mount
-//! namespace, a command sees `root` under its real name, `DATA/sprites/NAME/root`. The file API, and the `dir` of an exec,
-//! therefore take both spellings of an absolute path: the one a command sees (`DATA/sprites/NAME/root/home/sprite/x`) and
-//! the one that is true on every sprite host (`/home/sprite/x`). Relative paths resolve in `workingDir`, and without it in
-//! the home. The file API answers with the spelling that commands see. Nothing resolves to a place outside `root`.
+//! Commands see their root as `/` and start in the home, `/home/sprite`. Without walls there is no mount namespace, so a
+//! command sees its root under its real name, `DATA/sprites/NAME/root`. The file API, and the `dir` of an exec, then take both
+//! spellings of an absolute path: the one a command sees (`DATA/sprites/NAME/root/home/sprite/x`) and the one that is true on
+//! every sprite host (`/home/sprite/x`). Relative paths resolve in `workingDir`, and without it in the home. The file API
+//! answers with the spelling that commands see. Nothing resolves to a place outside.
+//!
+//! # Waking
+//! A sprite at rest is a directory and a line in a table. The first request that needs a process starts its [`init`], which
+//! takes some milliseconds; when nothing ran in it for a while, the init ends and the memory is free again.
 
 mod activity;
 mod address;
@@ -20,6 +24,8 @@ mod connection;
 mod error;
 mod exec;
 mod files;
+pub mod init;
+mod isolation;
 mod kill;
 mod limits;
 mod local;
@@ -31,12 +37,15 @@ mod rate;
 mod record;
 mod request;
 mod resolve;
+mod sandbox;
 mod session;
 mod sessions;
 mod sprites;
 mod states;
 mod store;
+mod syscalls;
 mod tree;
+mod waker;
 mod write;
 
 use std::{
@@ -44,7 +53,7 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -57,11 +66,15 @@ use tokio::{net::TcpListener, sync::watch};
 
 use address::Address;
 pub use error::HostError;
+pub use isolation::{Isolation, Level};
 pub use limits::Limits;
 use store::Store;
 
 /// How long requests may take to finish once the host is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a sprite in which nothing runs stays awake, as a rule.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Where commands look for programs unless their request replaces the environment.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -80,17 +93,29 @@ pub struct HostConfig {
     pub url: Option<String>,
     /// Bounds on everything a client can ask for.
     pub limits: Limits,
+    /// The program whose [`init::main`] becomes the first process of an awake sprite: this very binary, as a rule.
+    pub init: PathBuf,
+    /// Whether commands may run without walls.
+    pub isolation: Isolation,
+    /// Directories and files of the host that every sprite sees, read-only, besides the host's programs. Absolute paths.
+    pub shared: Vec<String>,
+    /// How long a sprite in which nothing runs stays awake.
+    pub idle_after: Duration,
 }
 
 impl HostConfig {
-    /// A host in `data_dir` with the usual limits.
-    pub fn new(data_dir: impl Into<PathBuf>, token: impl Into<String>) -> Self {
+    /// A host in `data_dir` with the usual limits, whose sprites are walled in by `init`.
+    pub fn new(data_dir: impl Into<PathBuf>, token: impl Into<String>, init: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
             token: token.into(),
             path: DEFAULT_PATH.into(),
             url: None,
             limits: Limits::default(),
+            init: init.into(),
+            isolation: Isolation::None,
+            shared: Vec::new(),
+            idle_after: IDLE_AFTER,
         }
     }
 }
@@ -108,8 +133,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens the data directory, ends what an earlier host left running there, and says what isolation it gives.
-    /// `listening`: where it will be served.
+    /// Opens the data directory, tries the walls, and says what isolation it gives. `listening`: where it will be served.
     pub async fn open(config: HostConfig, listening: SocketAddr) -> Result<Self, HostError> {
         let address = match &config.url {
             Some(url) => Address::parse(url)?,
@@ -121,13 +145,16 @@ impl Host {
             path: data_dir,
             source: io::Error::other(error),
         })??;
-        tracing::warn!(
-            data_dir = %store.dir().display(),
-            "sprites on this host are NOT isolated: their commands run as this user, see its files and network; \
-             run only agents you would give your own shell",
-        );
+        let level = isolation::probe(store.config(), store.dir()).await?;
+        if level.isolated {
+            tracing::info!(data_dir = %store.dir().display(), "{}", level.summary);
+        } else {
+            tracing::warn!(data_dir = %store.dir().display(), "{}", level.summary);
+        }
+        let store = Arc::new(store);
+        tokio::spawn(put_to_rest(Arc::downgrade(&store)));
         Ok(Self {
-            store: Arc::new(store),
+            store,
             address: Arc::new(address),
             closing: watch::Sender::new(false),
         })
@@ -162,6 +189,20 @@ impl Host {
     pub async fn shutdown(&self) {
         self.store.close().await;
         self.closing.send_replace(true);
+    }
+}
+
+/// Lets sprites go cold when they have been idle, for as long as the host lives.
+async fn put_to_rest(store: Weak<Store>) {
+    loop {
+        let Some(idle) = store.upgrade().map(|store| store.config().idle_after) else {
+            return;
+        };
+        tokio::time::sleep(idle / 4).await;
+        let sprites = store.upgrade().map(|store| store.all()).unwrap_or_default();
+        for sprite in sprites {
+            sprite.doze(idle).await;
+        }
     }
 }
 

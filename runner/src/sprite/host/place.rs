@@ -17,13 +17,23 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fchmod, fsync, linkat, mkdirat, openat, readlinkat,
-        renameat, statat, unlinkat,
+        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fstat, fsync,
+        linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat,
     },
     io::Errno,
+    process::geteuid,
 };
 
 use crate::random::hex_id;
+
+/// Whether a place may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// The sprite's own files.
+    Own,
+    /// The same for every sprite of the host: its root, and what is shown of the host's programs.
+    Fixed,
+}
 
 /// A name in an open directory; the name is no symlink, or is itself meant. There need not be anything of that name.
 #[derive(Debug, Clone)]
@@ -34,16 +44,39 @@ pub(super) struct Place {
     pub(super) name: OsString,
     /// The absolute path as commands see it.
     pub(super) path: PathBuf,
+    pub(super) ground: Ground,
 }
 
 impl Place {
     /// `name` in `dir`: one component, never `..`.
-    pub(super) fn new(dir: impl Into<Arc<OwnedFd>>, name: impl Into<OsString>, path: PathBuf) -> Self {
+    pub(super) fn new(
+        dir: impl Into<Arc<OwnedFd>>,
+        name: impl Into<OsString>,
+        path: PathBuf,
+        ground: Ground,
+    ) -> Self {
         Self {
             dir: dir.into(),
             name: name.into(),
             path,
+            ground,
         }
+    }
+
+    fn changeable(&self) -> Result<(), Errno> {
+        match self.ground {
+            Ground::Own => Ok(()),
+            Ground::Fixed => Err(Errno::ROFS),
+        }
+    }
+
+    /// What a host that runs as root makes in a sprite belongs to whom the directory belongs to.
+    fn hand_over(&self, made: impl FnOnce(Uid, Gid) -> Result<(), Errno>) -> Result<(), Errno> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let owner = fstat(&self.dir)?;
+        made(Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid))
     }
 
     /// Whether it is a directory that was reached without its name, which can be used but not moved or removed.
@@ -67,6 +100,7 @@ impl Place {
         Ok(Folder {
             fd: Arc::new(self.open(OFlags::RDONLY | OFlags::DIRECTORY)?),
             path: self.path.clone(),
+            ground: self.ground,
         })
     }
 
@@ -77,29 +111,35 @@ impl Place {
 
     /// Makes a directory.
     pub(super) fn make_dir(&self, mode: u32) -> Result<(), Errno> {
-        mkdirat(&self.dir, &self.name, Mode::from_raw_mode(mode))
+        self.changeable()?;
+        mkdirat(&self.dir, &self.name, Mode::from_raw_mode(mode))?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        self.hand_over(|user, group| chownat(&self.dir, &self.name, Some(user), Some(group), flags))
     }
 
     /// Starts a file that takes this name once it is whole.
     pub(super) fn draft(&self) -> Result<Draft, Errno> {
+        self.changeable()?;
         let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
-        match openat(&self.dir, ".", flags | OFlags::TMPFILE, mode) {
-            Ok(fd) => Ok(Draft {
+        let draft = match openat(&self.dir, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => Draft {
                 file: fd.into(),
                 named: None,
-            }),
+            },
             // A file system without nameless files, or a kernel that takes the flag for an open of the directory.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 let named = self.beside();
                 let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
                 let file = openat(&named.dir, &named.name, flags, mode)?.into();
-                Ok(Draft {
+                Draft {
                     file,
                     named: Some(named),
-                })
+                }
             }
-            Err(errno) => Err(errno),
-        }
+            Err(errno) => return Err(errno),
+        };
+        self.hand_over(|user, group| fchown(&draft.file, Some(user), Some(group)))?;
+        Ok(draft)
     }
 
     /// An unguessable name in the same directory, for what is not whole yet.
@@ -109,21 +149,26 @@ impl Place {
             Arc::clone(&self.dir),
             name.clone(),
             self.path.with_file_name(name),
+            self.ground,
         )
     }
 
     /// Gives what is here the name `to`; a file or an empty directory there is replaced in one step.
     pub(super) fn rename_to(&self, to: &Self) -> Result<(), Errno> {
+        self.changeable()?;
+        to.changeable()?;
         renameat(&self.dir, &self.name, &to.dir, &to.name)
     }
 
     /// Removes what is there, unless it is a directory.
     pub(super) fn unlink(&self) -> Result<(), Errno> {
+        self.changeable()?;
         unlinkat(&self.dir, &self.name, AtFlags::empty())
     }
 
     /// Removes the empty directory that is there.
     pub(super) fn remove_dir(&self) -> Result<(), Errno> {
+        self.changeable()?;
         unlinkat(&self.dir, &self.name, AtFlags::REMOVEDIR)
     }
 
@@ -144,6 +189,7 @@ pub(super) struct Folder {
     fd: Arc<OwnedFd>,
     /// The absolute path as commands see it.
     pub(super) path: PathBuf,
+    ground: Ground,
 }
 
 impl Folder {
@@ -162,7 +208,7 @@ impl Folder {
     /// A name in it.
     pub(super) fn place(&self, name: OsString) -> Place {
         let path = self.path.join(&name);
-        Place::new(Arc::clone(&self.fd), name, path)
+        Place::new(Arc::clone(&self.fd), name, path, self.ground)
     }
 }
 

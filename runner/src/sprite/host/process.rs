@@ -1,30 +1,13 @@
-//! Starting a command: pipes or a terminal, its own process session, a clean environment.
+//! A command of a sprite as its host sees it: what to start, its streams, its end.
 //!
-//! Invariant: a command never has the host's terminal, environment or open files. It leads a process session, so that it and
-//! its children can be signalled and killed as one.
+//! Invariant: commands are started by the sprite's init alone. The host holds its ends of their streams, never their processes.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::ExitStatusExt,
-    },
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
-use pty_process::{OwnedReadPty, OwnedWritePty, Size};
-use rustix::{
-    pipe::fcntl_setpipe_size,
-    process::{Pid, Signal, kill_process_group},
-    termios::{Winsize, tcgetpgrp, tcsetwinsize},
-};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::{net::unix::pipe, sync::oneshot};
 
-/// Larger pipes mean fewer wake-ups per megabyte; the kernel may refuse, then it stays at its default.
-const PIPE_BYTES: usize = 1 << 20;
+use super::sandbox::Handle;
 
 /// What to start.
 #[derive(Debug)]
@@ -32,6 +15,7 @@ pub(super) struct Command {
     pub(super) program: String,
     /// The argument list, the program's own name first.
     pub(super) arguments: Vec<String>,
+    /// As commands see it.
     pub(super) dir: PathBuf,
     pub(super) env: BTreeMap<String, String>,
     /// Whether someone will write to it; a terminal is always open.
@@ -43,164 +27,92 @@ pub(super) struct Command {
 /// A command that was started, taken apart.
 #[derive(Debug)]
 pub(super) struct Started {
-    pub(super) leader: Pid,
-    pub(super) waiter: Waiter,
+    pub(super) handle: Handle,
+    pub(super) exit: oneshot::Receiver<i32>,
     pub(super) io: Io,
-    pub(super) terminal: Option<Terminal>,
 }
 
-/// Its ends of pipes or terminal.
+/// Our ends of its pipes or terminal.
 #[derive(Debug)]
 pub(super) enum Io {
     Pipes {
-        stdin: Option<ChildStdin>,
-        stdout: ChildStdout,
-        stderr: ChildStderr,
+        stdin: Option<pipe::Sender>,
+        stdout: pipe::Receiver,
+        stderr: pipe::Receiver,
     },
+    /// Not pipes, but read and written as they are.
     Terminal {
-        read: OwnedReadPty,
-        write: OwnedWritePty,
+        read: pipe::Receiver,
+        write: pipe::Sender,
+        terminal: Terminal,
     },
 }
 
-/// The terminal of a command, to resize it and to see who is in its foreground.
-#[derive(Debug)]
-pub(super) struct Terminal(OwnedFd);
+impl Started {
+    /// Takes the streams that came beside the answer.
+    pub(super) fn new(
+        handle: Handle,
+        exit: oneshot::Receiver<i32>,
+        streams: Vec<OwnedFd>,
+        stdin: bool,
+        tty: bool,
+    ) -> io::Result<Self> {
+        let mut streams = streams.into_iter();
+        let mut next = || streams.next().ok_or(io::ErrorKind::InvalidData);
+        let io = if tty {
+            let master = next()?;
+            rustix::io::ioctl_fionbio(&master, true)?;
+            Io::Terminal {
+                read: pipe::Receiver::from_owned_fd_unchecked(master.try_clone()?)?,
+                write: pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?,
+                terminal: Terminal(Arc::new(master)),
+            }
+        } else {
+            Io::Pipes {
+                stdin: if stdin {
+                    Some(pipe::Sender::from_owned_fd(next()?)?)
+                } else {
+                    None
+                },
+                stdout: pipe::Receiver::from_owned_fd(next()?)?,
+                stderr: pipe::Receiver::from_owned_fd(next()?)?,
+            }
+        };
+        Ok(Self { handle, exit, io })
+    }
+}
+
+/// The host's end of a terminal, to resize it.
+#[derive(Debug, Clone)]
+pub(super) struct Terminal(Arc<OwnedFd>);
 
 impl Terminal {
     pub(super) fn resize(&self, rows: u16, cols: u16) -> io::Result<()> {
-        Ok(tcsetwinsize(
-            &self.0,
-            Winsize {
-                ws_row: rows,
-                ws_col: cols,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            },
-        )?)
-    }
-}
-
-/// Waits for the command itself, not for what it left behind.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Pipes(Box<dyn ChildWrapper>),
-    Terminal(Child),
-}
-
-impl Waiter {
-    /// Its exit code, or 128 + the signal that ended it.
-    pub(super) async fn wait(mut self) -> i32 {
-        let status = match &mut self {
-            Self::Pipes(child) => child.wait().await,
-            Self::Terminal(child) => child.wait().await,
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
         };
-        status.map_or(255, exit_code)
+        Ok(tcsetwinsize(&*self.0, size)?)
     }
 }
 
-fn exit_code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(255)
-}
+/// The number of a signal on this system.
+pub(super) fn number(signal: crate::sprite::Signal) -> i32 {
+    use rustix::process::Signal;
 
-impl Command {
-    /// Starts it. Blocks for as long as a fork takes; must run inside a tokio runtime.
-    pub(super) fn start(self) -> io::Result<Started> {
-        match self.tty {
-            Some((rows, cols)) => self.start_terminal(rows, cols),
-            None => self.start_pipes(),
-        }
-    }
-
-    fn start_pipes(self) -> io::Result<Started> {
-        let mut command = tokio::process::Command::new(&self.program);
-        let (name, arguments) = self.arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        command
-            .arg0(name)
-            .args(arguments)
-            .current_dir(&self.dir)
-            .env_clear()
-            .envs(&self.env);
-        command.stdin(if self.stdin { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The wrapper makes the session; the child inside it is what waits for the command alone.
-        let mut child = CommandWrap::from(command)
-            .wrap(ProcessSession)
-            .spawn()?
-            .into_inner();
-        let gone = || io::Error::other("the command has no pipes");
-        let leader = child.id().and_then(pid).ok_or_else(gone)?;
-        let stdin = child.stdin().take();
-        let stdout = child.stdout().take().ok_or_else(gone)?;
-        let stderr = child.stderr().take().ok_or_else(gone)?;
-        if let Err(error) = fcntl_setpipe_size(stdout.as_fd(), PIPE_BYTES) {
-            tracing::debug!(%error, "the pipe keeps its default size");
-        }
-        Ok(Started {
-            leader,
-            waiter: Waiter::Pipes(child),
-            io: Io::Pipes {
-                stdin,
-                stdout,
-                stderr,
-            },
-            terminal: None,
-        })
-    }
-
-    fn start_terminal(self, rows: u16, cols: u16) -> io::Result<Started> {
-        let (terminal, other_end) = pty_process::open().map_err(io::Error::other)?;
-        terminal.resize(Size::new(rows, cols)).map_err(io::Error::other)?;
-        let control = Terminal(terminal.as_fd().try_clone_to_owned()?);
-        let command = pty_process::Command::new(&self.program)
-            .args(self.arguments.iter().skip(1))
-            .current_dir(&self.dir)
-            .env_clear()
-            .envs(&self.env);
-        let child = command.spawn(other_end).map_err(|error| match error {
-            pty_process::Error::Io(error) => error,
-            other => io::Error::other(other),
-        })?;
-        let leader = child
-            .id()
-            .and_then(pid)
-            .ok_or_else(|| io::Error::other("the command is gone"))?;
-        let (read, write) = terminal.into_split();
-        Ok(Started {
-            leader,
-            waiter: Waiter::Terminal(child),
-            io: Io::Terminal { read, write },
-            terminal: Some(control),
-        })
-    }
-}
-
-/// Sends a signal to the command's process group; in a terminal, to the group in its foreground.
-pub(super) fn signal(
-    leader: Pid,
-    terminal: Option<&Terminal>,
-    signal: crate::sprite::Signal,
-) -> io::Result<()> {
-    let group = terminal
-        .and_then(|terminal| tcgetpgrp(&terminal.0).ok())
-        .unwrap_or(leader);
-    let number = match signal {
-        crate::sprite::Signal::Hup => Signal::HUP,
-        crate::sprite::Signal::Int => Signal::INT,
-        crate::sprite::Signal::Quit => Signal::QUIT,
-        crate::sprite::Signal::Term => Signal::TERM,
-        crate::sprite::Signal::Kill => Signal::KILL,
-        crate::sprite::Signal::Usr1 => Signal::USR1,
-        crate::sprite::Signal::Usr2 => Signal::USR2,
-        crate::sprite::Signal::Stop => Signal::STOP,
-        crate::sprite::Signal::Cont => Signal::CONT,
+    use crate::sprite::Signal as Named;
+    let signal = match signal {
+        Named::Hup => Signal::HUP,
+        Named::Int => Signal::INT,
+        Named::Quit => Signal::QUIT,
+        Named::Term => Signal::TERM,
+        Named::Kill => Signal::KILL,
+        Named::Usr1 => Signal::USR1,
+        Named::Usr2 => Signal::USR2,
+        Named::Stop => Signal::STOP,
+        Named::Cont => Signal::CONT,
     };
-    Ok(kill_process_group(group, number)?)
-}
-
-fn pid(id: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(id).ok()?)
+    signal.as_raw()
 }

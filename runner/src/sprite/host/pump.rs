@@ -12,17 +12,16 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink},
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     time,
 };
 
-use super::{
-    process::{Io, Waiter},
-    session::Session,
-};
+use super::{process::Io, session::Session};
 use crate::sprite::frame::StreamId;
 
 const READ_BYTES: usize = 128 << 10;
+/// What the exit is when the sprite ended before it could be told: 128 + SIGKILL.
+const KILLED: i32 = 137;
 const QUIET_AFTER_EXIT: Duration = Duration::from_millis(100);
 
 /// What clients send to a command, in order.
@@ -34,11 +33,15 @@ pub(super) enum Input {
 }
 
 /// Drives a command to its end; returns when its exit has been announced.
-pub(super) async fn drive(session: Arc<Session>, waiter: Waiter, io: Io, inputs: mpsc::Receiver<Input>) {
+pub(super) async fn drive(
+    session: Arc<Session>,
+    exit: oneshot::Receiver<i32>,
+    io: Io,
+    inputs: mpsc::Receiver<Input>,
+) {
     let (exited, watch_exit) = watch::channel(false);
     let wait = async {
-        let exit = waiter.wait().await;
-        session.alive.store(false, Ordering::Release);
+        let exit = exit.await.unwrap_or(KILLED);
         exited.send_replace(true);
         exit
     };
@@ -58,7 +61,7 @@ pub(super) async fn drive(session: Arc<Session>, waiter: Waiter, io: Io, inputs:
             feeder.abort();
             exit
         }
-        Io::Terminal { read, write } => {
+        Io::Terminal { read, write, .. } => {
             let feeder = tokio::spawn(feed(write, inputs));
             let (exit, ()) = tokio::join!(wait, pump(&session, read, None, watch_exit));
             feeder.abort();

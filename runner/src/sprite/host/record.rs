@@ -27,13 +27,16 @@ const MAX_ENVIRONMENT_BYTES: usize = 64 << 10;
 /// What never changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// Unique for ever, also when the name is used again; commands carry it in their environment.
+    /// Unique for ever, also when the name is used again.
     pub(super) id: String,
     pub(super) name: String,
     pub(super) created_at: String,
     /// Environment of every command, besides the host's defaults.
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    /// The user outside that it runs as, when the host runs as root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<u32>,
     /// The size it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) config: Option<SpriteConfig>,
@@ -147,6 +150,7 @@ impl Written {
             name: request.name,
             created_at,
             environment: request.environment,
+            user: None,
             config: request.config,
         };
         Ok(Self { record, settings })

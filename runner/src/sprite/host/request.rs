@@ -10,7 +10,6 @@ use super::{
     process::Command,
     resolve::{LastLink, Parents},
     session::Terms,
-    tree::MARK,
 };
 use crate::sprite::HOME;
 
@@ -105,7 +104,6 @@ impl Request {
                 pair.ok_or_else(|| ApiError::bad_request("env must have the form KEY=VALUE"))?;
             env.insert(key.to_owned(), value.to_owned());
         }
-        env.insert(MARK.into(), sprite.record.id.clone());
         let nul = |text: &String| text.contains('\0');
         if arguments
             .iter()
@@ -141,7 +139,9 @@ impl Request {
 
 /// What a command's environment is unless its request replaces it.
 fn default_env(sprite: &LocalSprite, path: &str, tty: bool) -> BTreeMap<String, String> {
-    let root = sprite.root.path().display();
+    // Without the slash that the walled root is.
+    let root = sprite.root.seen().to_string_lossy();
+    let root = root.trim_end_matches('/');
     let home = format!("{root}{HOME}");
     let mut env = BTreeMap::from(
         [

@@ -2,12 +2,23 @@
 //!
 //! Invariant: every step is taken from an open directory, one name at a time and never through a symlink the kernel follows,
 //! so neither `..` nor a symlink nor one that is swapped in meanwhile leads outside the root. Symlinks are read and
-//! resolved here; an absolute one counts as commands see it, so it must point under the root's real path.
+//! resolved here; an absolute one counts as commands see it: behind walls from the sprite's root, without walls it must point
+//! under the root's real path.
+//!
+//! Behind walls a sprite owns some directories below its root; the host's programs are found where commands see them; and
+//! there is nothing else.
 
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
-    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStringExt,
+            fs::{PermissionsExt, chown},
+        },
+    },
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +28,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::place::{Place, kind};
+use super::{
+    init::SYSTEM_DIRECTORIES,
+    place::{Ground, Place, kind},
+};
+use crate::sprite::HOME;
 
 /// How many symlinks one path may run through.
 const MAX_LINKS: usize = 40;
@@ -29,10 +44,40 @@ const STEP: OFlags = OFlags::PATH
     .union(OFlags::CLOEXEC)
     .union(OFlags::DIRECTORY);
 
+/// The directories a sprite has for itself, below its root.
+pub(super) const OWN_DIRECTORIES: [&str; 3] = ["home", "tmp", "var"];
+
 /// The file system of one sprite.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
     path: PathBuf,
+    view: View,
+}
+
+/// How commands see the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// As `/`.
+    Walled,
+    /// Where it is.
+    Open,
+}
+
+/// Makes a sprite's root with its directories, for the user that it runs as; what is there stays.
+pub(super) fn make_root(path: &Path, user: Option<u32>) -> io::Result<()> {
+    for (name, mode) in OWN_DIRECTORIES.map(|name| (name, 0o755)).into_iter().chain([
+        (HOME.trim_start_matches('/'), 0o755),
+        ("tmp", 0o1777),
+        ("var/tmp", 0o1777),
+    ]) {
+        let directory = path.join(name);
+        if !directory.exists() {
+            fs::create_dir_all(&directory)?;
+        }
+        fs::set_permissions(&directory, fs::Permissions::from_mode(mode))?;
+        chown(&directory, user, user)?;
+    }
+    Ok(())
 }
 
 /// What to do with directories on the way that are not there.
@@ -70,13 +115,21 @@ impl From<Errno> for Lost {
 
 impl Root {
     /// `path` must be absolute and free of symlinks.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(super) fn new(path: PathBuf, view: View) -> Self {
+        Self { path, view }
+    }
+
+    /// Where it is on the host.
+    pub(super) fn host_path(&self) -> &Path {
+        &self.path
     }
 
     /// Where commands see the root.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn seen(&self) -> &Path {
+        match self.view {
+            View::Walled => Path::new("/"),
+            View::Open => &self.path,
+        }
     }
 
     /// Finds `path`; relative ones start in `base`, which is itself a path inside the sprite.
@@ -98,9 +151,9 @@ impl Root {
         self.walk(self.inside(&full), last, parents)
     }
 
-    /// The part of an absolute path below the root, from either spelling.
+    /// The part of an absolute path below the root, from either spelling where there are two.
     fn inside<'a>(&self, full: &'a Path) -> &'a Path {
-        full.strip_prefix(&self.path)
+        full.strip_prefix(self.seen())
             .or_else(|_| full.strip_prefix("/"))
             .unwrap_or(full)
     }
@@ -115,8 +168,12 @@ impl Root {
                 dirs.pop().ok_or(Lost::Outside)?;
                 continue;
             }
-            let dir = Arc::clone(dirs.last().map_or(&root, |(dir, _)| dir));
-            let here = Place::new(dir, name, PathBuf::new());
+            let dir = match dirs.last() {
+                Some((dir, _)) => Arc::clone(dir),
+                None if self.is_shown(&name) => Arc::new(openat(CWD, "/", STEP, Mode::empty())?),
+                None => Arc::clone(&root),
+            };
+            let here = Place::new(dir, name, PathBuf::new(), self.ground(&dirs));
             let is_last = todo.is_empty();
             let found = match here.stat() {
                 Ok(stat) => Some(kind(&stat)),
@@ -132,7 +189,7 @@ impl Root {
                     let target = PathBuf::from(OsString::from_vec(here.link_target()?.into_bytes()));
                     let target = if target.is_absolute() {
                         dirs.clear();
-                        target.strip_prefix(&self.path).map_err(|_| Lost::Outside)?
+                        target.strip_prefix(self.seen()).map_err(|_| Lost::Outside)?
                     } else {
                         &target
                     };
@@ -157,12 +214,27 @@ impl Root {
             }
         }
         let path = self.spell(&dirs, OsStr::new(""));
+        let ground = self.ground(&dirs);
         let dir = dirs.pop().map_or(root, |(dir, _)| dir);
-        Ok(Place::new(dir, ".", path))
+        Ok(Place::new(dir, ".", path, ground))
+    }
+
+    /// Whether a name in the root is one of the host's directories that every sprite sees.
+    fn is_shown(&self, name: &OsStr) -> bool {
+        self.view == View::Walled && SYSTEM_DIRECTORIES.iter().any(|shown| name == *shown)
+    }
+
+    /// What names in the last of these directories stand on.
+    fn ground(&self, dirs: &[(Arc<OwnedFd>, OsString)]) -> Ground {
+        match (self.view, dirs.first()) {
+            (View::Open, _) => Ground::Own,
+            (View::Walled, Some((_, first))) if OWN_DIRECTORIES.iter().any(|own| first == own) => Ground::Own,
+            (View::Walled, _) => Ground::Fixed,
+        }
     }
 
     fn spell(&self, dirs: &[(Arc<OwnedFd>, OsString)], name: &OsStr) -> PathBuf {
-        let mut path = self.path.clone();
+        let mut path = self.seen().to_owned();
         path.extend(dirs.iter().map(|(_, name)| name));
         if !name.is_empty() {
             path.push(name);
@@ -182,7 +254,7 @@ fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use proptest::prelude::*;
 
@@ -214,7 +286,7 @@ mod tests {
         symlink("loop", root.join("home/sprite/loop")).unwrap();
         Tree {
             _dir: dir,
-            root: Root::new(root),
+            root: Root::new(root, View::Open),
             outside,
         }
     }
@@ -229,7 +301,7 @@ mod tests {
     #[test]
     fn both_spellings_and_inner_symlinks_lead_to_the_file() {
         let tree = tree();
-        let file = tree.root.path().join("home/sprite/file");
+        let file = tree.root.seen().join("home/sprite/file");
         for path in [
             "file",
             "/home/sprite/file",
@@ -242,7 +314,7 @@ mod tests {
         }
         assert_eq!(
             find(&tree, "/"),
-            Ok(tree.root.path().join("")).map(|path| path.components().collect())
+            Ok(tree.root.seen().join("")).map(|path| path.components().collect())
         );
     }
 
@@ -280,10 +352,10 @@ mod tests {
             for last in [LastLink::Follow, LastLink::Keep] {
                 if let Ok(place) = tree.root.find(&path, "/home/sprite", last, Parents::MustExist) {
                     let parent = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place.dir))).unwrap();
-                    prop_assert!(parent.starts_with(tree.root.path()), "{path} led to {}", parent.display());
+                    prop_assert!(parent.starts_with(tree.root.seen()), "{path} led to {}", parent.display());
                     if let Ok(fd) = place.open(OFlags::RDONLY) {
                         let real = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).unwrap();
-                        prop_assert!(real.starts_with(tree.root.path()), "{path} opened {}", real.display());
+                        prop_assert!(real.starts_with(tree.root.seen()), "{path} opened {}", real.display());
                     }
                 }
             }

@@ -1,30 +1,23 @@
 //! An exec session: a command, its output, and the clients that come and go.
 //!
-//! Invariant: a session outlives its clients for as long as its request allows and no longer. A signal goes only to a
-//! command that has not been waited for, so it never hits a process that got the pid later.
+//! Invariant: a session outlives its clients for as long as its request allows and no longer.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::process::Pid;
 use tokio::{
     sync::{Semaphore, mpsc},
     time,
 };
 
-use super::{
-    output::Output,
-    process::{self, Terminal},
-    pump::Input,
-    tree,
-};
+use super::{output::Output, process::Terminal, pump::Input, sandbox::Handle};
 use crate::sprite::{Signal, wire::SessionInfo};
 
 /// Stdin a session holds that its command has not read yet.
@@ -51,9 +44,7 @@ pub(super) struct Session {
     pub(super) terms: Terms,
     pub(super) output: Arc<Output>,
     /// `None` for a command that could not be started.
-    pub(super) leader: Option<Pid>,
-    /// Whether the leader has not been waited for yet; after that its pid may be somebody else's.
-    pub(super) alive: AtomicBool,
+    pub(super) handle: Option<Handle>,
     pub(super) terminal: Option<Terminal>,
     pub(super) stdin: mpsc::Sender<Input>,
     pub(super) stdin_room: Arc<Semaphore>,
@@ -108,8 +99,7 @@ impl Session {
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
-        self.leader
-            .and_then(|leader| u32::try_from(leader.as_raw_nonzero().get()).ok())
+        self.handle.as_ref().map(|handle| handle.pid)
     }
 
     /// Bytes for the command; waits while it has a lot to read already.
@@ -135,11 +125,11 @@ impl Session {
     }
 
     /// Sends a signal to the command; `false` when it has ended.
-    pub(super) fn signal(&self, signal: Signal) -> bool {
-        let Some(leader) = self.leader.filter(|_| self.alive.load(Ordering::Acquire)) else {
+    pub(super) async fn signal(&self, signal: Signal) -> bool {
+        let Some(handle) = self.handle.as_ref().filter(|_| self.running()) else {
             return false;
         };
-        match process::signal(leader, self.terminal.as_ref(), signal) {
+        match handle.signal(signal).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(session = self.id, %error, "the signal found nobody");
@@ -150,15 +140,15 @@ impl Session {
 
     /// Kills the command with everything in its process session.
     pub(super) async fn kill_tree(&self) {
-        if let Some(leader) = self.leader.filter(|_| self.alive.load(Ordering::Acquire)) {
-            // A task that can't be joined means the runtime ends, and the host with it.
-            let _ = tokio::task::spawn_blocking(move || tree::kill_session(leader)).await;
+        let Some(handle) = &self.handle else { return };
+        if let Err(error) = handle.kill().await {
+            tracing::debug!(session = self.id, %error, "the sprite was gone before the command could be killed");
         }
     }
 
     /// Asks the command to end, and kills it if it does not.
     async fn end(&self) {
-        self.signal(Signal::Term);
+        self.signal(Signal::Term).await;
         if time::timeout(GRACE, self.output.finished()).await.is_err() {
             self.kill_tree().await;
         }

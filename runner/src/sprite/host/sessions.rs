@@ -5,10 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64},
+        atomic::{AtomicI64, AtomicU64},
     },
 };
 
@@ -23,8 +22,9 @@ use super::{
     activity::Busy,
     error::ApiError,
     output::{Output, Reader},
-    process::{Command, Started},
+    process::{Command, Io, Started},
     pump,
+    sandbox::Sandbox,
     session::{Client, STDIN_BYTES, Session, Terms},
 };
 use crate::{random::hex_id, sprite::wire::SessionInfo};
@@ -83,6 +83,7 @@ impl Sessions {
     /// a dropped future could leave a command behind that nobody knows.
     pub(super) async fn start(
         &self,
+        sandbox: &Sandbox,
         command: Command,
         terms: Terms,
         limits: &Limits,
@@ -91,20 +92,18 @@ impl Sessions {
         self.reserve(limits)?;
         let (line, workdir) = (command.arguments.join(" "), command.dir.display().to_string());
         let (tty, program) = (command.tty.is_some(), command.program.clone());
-        let started = tokio::task::spawn_blocking(move || command.start()).await;
-        let (started, failure) = match started.map_err(io::Error::other).and_then(|started| started) {
+        let (started, failure) = match sandbox.run(command).await {
             Ok(started) => (Some(started), None),
             Err(error) => (None, Some(error)),
         };
-        let (leader, tasks, terminal) = match started {
-            Some(Started {
-                leader,
-                waiter,
-                io,
-                terminal,
-            }) => (Some(leader), Some((waiter, io)), terminal),
-            None => (None, None, None),
+        let (handle, running) = match started {
+            Some(Started { handle, exit, io }) => (Some(handle), Some((exit, io))),
+            None => (None, None),
         };
+        let terminal = running.as_ref().and_then(|(_, io)| match io {
+            Io::Terminal { terminal, .. } => Some(terminal.clone()),
+            Io::Pipes { .. } => None,
+        });
         let output = Output::new(limits.history_bytes);
         let reader = output.reader();
         let (stdin, inputs) = mpsc::channel(STDIN_MESSAGES);
@@ -116,8 +115,7 @@ impl Sessions {
             created: Timestamp::now(),
             terms,
             output,
-            leader,
-            alive: AtomicBool::new(leader.is_some()),
+            handle,
             terminal,
             stdin,
             stdin_room: Arc::new(Semaphore::new(STDIN_BYTES)),
@@ -135,16 +133,16 @@ impl Sessions {
         if closed {
             session.kill_tree().await;
         }
-        let (table, running, limits) = (self.clone(), Arc::clone(&session), limits.clone());
+        let (table, driven, limits) = (self.clone(), Arc::clone(&session), limits.clone());
         tokio::spawn(async move {
-            if let Some((waiter, io)) = tasks {
-                pump::drive(Arc::clone(&running), waiter, io, inputs).await;
+            if let Some((exit, io)) = running {
+                pump::drive(Arc::clone(&driven), exit, io, inputs).await;
             }
             if let Some(error) = failure {
-                pump::refuse(&running, &program, &error).await;
+                pump::refuse(&driven, &program, &error).await;
             }
             drop(busy);
-            table.retire(&running, &limits).await;
+            table.retire(&driven, &limits).await;
         });
         Ok((session, reader, client))
     }

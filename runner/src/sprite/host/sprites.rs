@@ -177,7 +177,7 @@ pub(super) async fn check(
     Path(name): Path<String>,
 ) -> Result<Json<Checked>, ApiError> {
     let (sprite, start) = (host.store.get(&name)?, Instant::now());
-    let home = sprite.root.path().join(HOME.trim_start_matches('/'));
+    let home = sprite.root.host_path().join(HOME.trim_start_matches('/'));
     let reason = match tokio::fs::metadata(&home).await {
         Ok(home) if home.is_dir() => None,
         Ok(_) => Some("its home is not a directory".to_owned()),

@@ -4,31 +4,30 @@
 //! rename, so a host that is killed at any moment finds whole sprites or none. One host at a time owns the directory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use futures::future::join_all;
+
 use super::{
     HostConfig, HostError,
     activity::Bustle,
     error::ApiError,
+    isolation,
     local::{LocalSprite, ORGANIZATION, State},
     rate::{Left, Rate},
     record::Written,
-    resolve::Root,
-    tree,
+    resolve::make_root,
 };
-use crate::sprite::{
-    HOME,
-    wire_sprites::{Counts, CreateSprite, UpdateSprite},
-};
+use crate::sprite::wire_sprites::{Counts, CreateSprite, UpdateSprite};
 
 #[derive(Debug)]
 pub(super) struct Store {
-    config: HostConfig,
+    config: Arc<HostConfig>,
     dir: PathBuf,
     bustle: Arc<Bustle>,
     rate: Rate,
@@ -69,15 +68,17 @@ impl Store {
             let path = dir.join(part);
             empty(&path).map_err(at(&path))?;
         }
+        let config = Arc::new(config);
         let bustle = Bustle::new(config.limits.running);
         let mut sprites = BTreeMap::new();
         for entry in fs::read_dir(dir.join("sprites")).map_err(at(&dir))? {
             let path = entry.map_err(at(&dir))?.path();
             let written = Written::read(&path).map_err(at(&path))?;
-            let sprite = LocalSprite::new(written, Root::new(path.join("root")), &bustle);
+            let root = path.join("root");
+            make_root(&root, written.record.user).map_err(at(&root))?;
+            let sprite = LocalSprite::new(written, root, &config, &bustle);
             sprites.insert(sprite.record.name.clone(), Arc::new(sprite));
         }
-        tree::kill_sprites(&sprites.values().map(|sprite| sprite.record.id.as_str()).collect());
         Ok(Self {
             rate: Rate::new(config.limits.creations_per_minute),
             config,
@@ -145,10 +146,11 @@ impl Store {
 
     /// Creates a sprite; says how many more may follow. Blocks.
     pub(super) fn create(&self, request: CreateSprite) -> Result<(Arc<LocalSprite>, Left), ApiError> {
-        let written = Written::new(request)?;
+        let mut written = Written::new(request)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_room_for(&written.record.name)?;
         let left = self.rate.take()?;
+        written.record.user = isolation::user(self.free_number());
         let path = self.dir.join("sprites").join(&written.record.name);
         if let Err(error) = self.build(&written, &path) {
             self.rate.give_back();
@@ -156,7 +158,8 @@ impl Store {
         }
         let sprite = Arc::new(LocalSprite::new(
             written,
-            Root::new(path.join("root")),
+            path.join("root"),
+            &self.config,
             &self.bustle,
         ));
         let mut sprites = self.sprites.write().unwrap_or_else(PoisonError::into_inner);
@@ -188,11 +191,26 @@ impl Store {
         Ok(())
     }
 
+    /// The lowest number whose user no sprite has. The caller holds `changing`.
+    fn free_number(&self) -> u32 {
+        let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
+        let taken: BTreeSet<_> = sprites.values().map(|sprite| sprite.record.user).collect();
+        // Number 0 is the trial's.
+        (1..)
+            .find(|number| !taken.contains(&isolation::user(*number)))
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Every sprite of the host.
+    pub(super) fn all(&self) -> Vec<Arc<LocalSprite>> {
+        let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
+        sprites.values().cloned().collect()
+    }
+
     fn build(&self, written: &Written, path: &Path) -> io::Result<()> {
         let new = self.dir.join("new").join(&written.record.id);
         let root = new.join("root");
-        fs::create_dir_all(root.join(HOME.trim_start_matches('/')))?;
-        fs::create_dir_all(root.join("tmp"))?;
+        make_root(&root, written.record.user)?;
         written.write(&new)?;
         fs::rename(&new, path)?;
         File::open(self.dir.join("sprites"))?.sync_all()
@@ -218,8 +236,7 @@ impl Store {
     pub(super) async fn restart(&self, name: &str) -> Result<Arc<LocalSprite>, ApiError> {
         let sprite = self.get(name)?;
         let _still = sprite.still().await;
-        end(vec![sprite.record.id.clone()]).await;
-        sprite.activity.rest();
+        sprite.end().await;
         Ok(sprite)
     }
 
@@ -233,7 +250,7 @@ impl Store {
             .remove(name);
         let sprite = removed.ok_or_else(|| ApiError::no_sprite(name))?;
         sprite.sessions.close();
-        end(vec![sprite.record.id.clone()]).await;
+        sprite.end().await;
         let (store, id, name) = (Arc::clone(self), sprite.record.id.clone(), name.to_owned());
         let moved = tokio::task::spawn_blocking(move || {
             let _changing = store.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -254,30 +271,12 @@ impl Store {
 
     /// Refuses new commands and ends the running ones, in all sprites.
     pub(super) async fn close(&self) {
-        let sprites: Vec<_> = {
-            let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
-            sprites.values().cloned().collect()
-        };
+        let sprites = self.all();
         for sprite in &sprites {
             sprite.sessions.close();
         }
-        end(sprites.iter().map(|sprite| sprite.record.id.clone()).collect()).await;
+        join_all(sprites.iter().map(|sprite| sprite.end())).await;
     }
-}
-
-/// Kills everything that runs in these sprites.
-async fn end(ids: Vec<String>) {
-    let ids = Arc::new(ids);
-    let doomed = Arc::clone(&ids);
-    let killed = tokio::task::spawn_blocking(move || kill(&doomed)).await;
-    if killed.is_err() {
-        // The runtime is going down and starts nothing more; then it has to be done here.
-        kill(&ids);
-    }
-}
-
-fn kill(ids: &[String]) {
-    tree::kill_sprites(&ids.iter().map(String::as_str).collect());
 }
 
 fn empty(dir: &Path) -> io::Result<()> {

@@ -1,14 +1,10 @@
-//! Ending processes together with everything they started.
+//! Processes together with everything they started.
 //!
-//! Invariant: only processes that belong to a session, or carry a sprite's mark in their environment, are touched. A process
-//! is signalled through a pidfd that was opened before it was looked at, so a reused pid is never hit.
+//! Invariant: only processes that belong to a session, or descend from a given one, are touched. A process is signalled through a pidfd that was opened before it was looked at, so a reused pid is never hit.
 
 use std::{collections::BTreeSet, fs, os::fd::OwnedFd, thread, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-
-/// Environment variable that marks every command with its sprite's id.
-pub(super) const MARK: &str = "ROOST_SPRITE_ID";
 
 /// New children can appear while we look; a tree that is being killed stops growing after a few rounds.
 const ROUNDS: usize = 20;
@@ -25,7 +21,7 @@ struct Process {
 /// Kills the session that `leader` leads: its process session and group, and all their descendants. Blocks shortly.
 pub(super) fn kill_session(leader: Pid) {
     let leader = leader.as_raw_nonzero().get();
-    kill_rounds(|processes| {
+    signal_rounds(Signal::KILL, |processes| {
         let member =
             |process: &Process| process.session == leader || process.group == leader || process.pid == leader;
         with_descendants(
@@ -38,43 +34,43 @@ pub(super) fn kill_session(leader: Pid) {
     });
 }
 
-/// Kills every process that carries the mark of one of these sprites, and their descendants. Blocks shortly.
-pub(super) fn kill_sprites(ids: &BTreeSet<&str>) {
-    kill_rounds(|processes| {
-        let marked = |process: &&Process| {
-            let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| {
-                let value = entry
-                    .strip_prefix(MARK.as_bytes())
-                    .and_then(|rest| rest.strip_prefix(b"="));
-                value
-                    .and_then(|id| std::str::from_utf8(id).ok())
-                    .is_some_and(|id| ids.contains(id))
-            })
-        };
-        with_descendants(
-            processes,
-            processes.iter().filter(marked).map(|process| process.pid),
-        )
-    });
+/// Sends a signal to every process below `ancestor`, not to itself. Blocks shortly.
+pub(super) fn signal_descendants(ancestor: Pid, signal: Signal) {
+    let ancestor = ancestor.as_raw_nonzero().get();
+    signal_rounds(signal, |processes| below(processes, ancestor));
 }
 
-fn kill_rounds(select: impl Fn(&[Process]) -> BTreeSet<i32>) {
+/// The processes below `ancestor`.
+pub(super) fn descendants(ancestor: Pid) -> BTreeSet<i32> {
+    let processes: Vec<Process> = pids().filter_map(process).collect();
+    below(&processes, ancestor.as_raw_nonzero().get())
+}
+
+fn below(processes: &[Process], ancestor: i32) -> BTreeSet<i32> {
+    let mut found = with_descendants(processes, [ancestor].into_iter());
+    found.remove(&ancestor);
+    found
+}
+
+/// Signals what `select` finds until a round finds nobody new: processes that are being stopped or killed start no others.
+fn signal_rounds(signal: Signal, select: impl Fn(&[Process]) -> BTreeSet<i32>) {
+    let mut reached = BTreeSet::new();
     for _ in 0..ROUNDS {
         // Opened first, looked at second: the descriptor is of the process that is looked at, or of none that lives.
         let handles: Vec<(i32, OwnedFd)> = pids().filter_map(|pid| Some((pid, open(pid)?))).collect();
         let processes: Vec<Process> = handles.iter().filter_map(|(pid, _)| process(*pid)).collect();
-        let doomed = select(&processes);
-        if doomed.is_empty() {
+        let selected = select(&processes);
+        if selected.is_subset(&reached) {
             return;
         }
         for (pid, handle) in &handles {
-            if doomed.contains(pid)
-                && let Err(error) = pidfd_send_signal(handle, Signal::KILL)
+            if selected.contains(pid)
+                && let Err(error) = pidfd_send_signal(handle, signal)
             {
-                tracing::debug!(pid, %error, "a process was gone before it could be killed");
+                tracing::debug!(pid, %error, "a process was gone before the signal came");
             }
         }
+        reached.extend(selected);
         thread::sleep(BETWEEN_ROUNDS);
     }
 }
