@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use super::{
     SpriteError,
     retry::{Pauses, Twice},
-    wire::{ApiErrorBody, FileErrorBody, FileErrorKind},
+    wire::ApiErrorBody,
+    wire_files::{FileErrorBody, FileErrorKind},
 };
 
 /// Answers that are JSON are small; this keeps a foreign server from filling our memory.
@@ -23,6 +24,13 @@ pub(super) struct Answer {
     response: Response,
     /// How to ask again if the body is cut.
     sender: Sender,
+}
+
+impl Answer {
+    /// Which success it is.
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
 }
 
 /// A request with what it takes to send it again.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::wire::FileErrorKind;
+use super::wire_files::FileErrorKind;
 
 /// An error of the Sprites API, of the way to it, or of a file inside a sprite.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -32,6 +32,7 @@ pub mod host;
 pub(crate) mod retry;
 mod signal;
 mod wire;
+mod wire_files;
 mod wire_sprites;
 
 use reqwest::{Method, Url};
@@ -42,7 +43,8 @@ pub use error::SpriteError;
 pub use exec::{Disconnected, Exec, ExecFrame, ExecInput, ExecOutput, ExecRequest};
 pub use files::{HOME, MAX_READ_BYTES};
 pub use signal::Signal;
-pub use wire::{FileEntry, FileErrorKind, KillEvent, SessionInfo};
+pub use wire::{KillEvent, SessionInfo};
+pub use wire_files::{FileEntry, FileErrorKind};
 pub use wire_sprites::{SpriteConfig, SpriteInfo, UrlSettings};
 
 /// A handle to one sprite of a host; its name is all it holds, so it stays valid across restarts. Cheap to clone.

@@ -103,52 +103,6 @@ pub struct KillEvent {
     pub exit_code: Option<i32>,
 }
 
-/// One entry of a directory, or a file asked for by its own path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FileEntry {
-    /// Last component of the path.
-    pub name: String,
-    /// Absolute path inside the sprite.
-    #[serde(default)]
-    pub path: String,
-    /// `file`, `directory`, `symlink` or `other`.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Size in bytes.
-    #[serde(default)]
-    pub size: u64,
-    /// Permission bits in octal, for example `0644`.
-    #[serde(default)]
-    pub mode: String,
-    /// Last change, RFC 3339.
-    #[serde(default)]
-    pub mod_time: String,
-    /// Whether it is a directory.
-    #[serde(default)]
-    pub is_dir: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FileList {
-    #[serde(default)]
-    pub(super) path: String,
-    #[serde(default)]
-    pub(super) entries: Vec<FileEntry>,
-    #[serde(default)]
-    pub(super) count: usize,
-}
-
-/// Body of a rename; relative paths resolve in `working_dir`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RenameFile {
-    pub(super) source: String,
-    pub(super) dest: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) working_dir: Option<String>,
-}
-
 /// Error body of the API in general.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct ApiErrorBody {
@@ -164,72 +118,6 @@ pub(super) struct ApiErrorBody {
     pub(super) current_count: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retry_after_seconds: Option<u64>,
-}
-
-/// Error body of the file endpoints.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct FileErrorBody {
-    #[serde(default)]
-    pub(super) error: String,
-    #[serde(default)]
-    pub(super) code: String,
-    #[serde(default)]
-    pub(super) path: String,
-}
-
-/// Why a file operation failed, named after POSIX errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileErrorKind {
-    /// `ENOENT`: nothing at that path.
-    NotFound,
-    /// `EEXIST`: something is there already.
-    Exists,
-    /// `ENOTDIR`: a component of the path is no directory.
-    NotDirectory,
-    /// `EISDIR`: the path is a directory.
-    IsDirectory,
-    /// `ENOTEMPTY`: the directory has entries.
-    NotEmpty,
-    /// `EACCES`: no right to it, or outside the sprite.
-    Denied,
-    /// `EPERM`: nobody in the sprite may do that.
-    NotPermitted,
-    /// `EINVAL`, `ENAMETOOLONG`: not a usable path or argument.
-    Invalid,
-    /// `EIO` and everything else.
-    Io,
-}
-
-impl FileErrorKind {
-    /// The POSIX name the API uses on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "ENOENT",
-            Self::Exists => "EEXIST",
-            Self::NotDirectory => "ENOTDIR",
-            Self::IsDirectory => "EISDIR",
-            Self::NotEmpty => "ENOTEMPTY",
-            Self::Denied => "EACCES",
-            Self::NotPermitted => "EPERM",
-            Self::Invalid => "EINVAL",
-            Self::Io => "EIO",
-        }
-    }
-
-    /// Reads the wire name; unknown names are [`FileErrorKind::Io`].
-    pub fn from_code(code: &str) -> Self {
-        match code {
-            "ENOENT" => Self::NotFound,
-            "EEXIST" => Self::Exists,
-            "ENOTDIR" => Self::NotDirectory,
-            "EISDIR" => Self::IsDirectory,
-            "ENOTEMPTY" => Self::NotEmpty,
-            "EACCES" => Self::Denied,
-            "EPERM" => Self::NotPermitted,
-            "EINVAL" | "ENAMETOOLONG" => Self::Invalid,
-            _ => Self::Io,
-        }
-    }
 }
 
 fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

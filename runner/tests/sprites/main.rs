@@ -7,4 +7,5 @@ mod files;
 mod fixture;
 mod hosts;
 mod sessions;
+mod trees;
 mod walls;

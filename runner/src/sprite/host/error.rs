@@ -3,7 +3,7 @@
 //! Invariant: every error answer is JSON with a stable code; codes the official client knows are used where they fit.
 
 use std::{
-    io,
+    fmt, io,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,10 +16,7 @@ use axum::{
 use rustix::io::Errno;
 
 use super::{rate::Left, resolve::Lost};
-use crate::sprite::{
-    FileErrorKind,
-    wire::{ApiErrorBody, FileErrorBody},
-};
+use crate::sprite::{FileErrorKind, wire::ApiErrorBody, wire_files::FileErrorBody};
 
 /// Why a host could not be opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +204,11 @@ impl FileError {
         }
     }
 
+    /// About no path in particular.
+    pub(super) fn from_message(message: impl Into<String>) -> Self {
+        Self::invalid("", message)
+    }
+
     pub(super) fn invalid(path: &str, message: impl Into<String>) -> Self {
         Self::new(FileErrorKind::Invalid, path, message)
     }
@@ -277,6 +279,15 @@ impl IntoResponse for FileError {
     }
 }
 
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.message),
+            path => write!(f, "{path}: {}", self.message),
+        }
+    }
+}
+
 /// Either kind of error: a file request can fail before it gets to files.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -293,6 +304,15 @@ impl From<ApiError> for Failure {
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api(error) => f.write_str(&error.body.message),
+            Self::File(error) => error.fmt(f),
+        }
     }
 }
 

@@ -27,6 +27,12 @@ pub struct Limits {
     pub processes: u64,
     /// Bytes of each of a sprite's file systems in memory (`/run`, `/dev/shm`).
     pub memory_file_bytes: u64,
+    /// Entries a request walks through at most: a recursive listing, copy or change of permissions.
+    pub tree_entries: usize,
+    /// Clients that watch files at once, on the whole host.
+    pub watches: usize,
+    /// Directories one of them watches.
+    pub watched_dirs: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +49,9 @@ impl Default for Limits {
             list_entries: 50_000,
             processes: 1_024,
             memory_file_bytes: 64 << 20,
+            tree_entries: 1_000_000,
+            watches: 64,
+            watched_dirs: 8_192,
         }
     }
 }

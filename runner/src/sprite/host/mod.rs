@@ -46,7 +46,6 @@ mod store;
 mod syscalls;
 mod tree;
 mod waker;
-mod write;
 
 use std::{
     future::{Future, IntoFuture},
@@ -62,7 +61,10 @@ use axum::{
     routing::{delete, get, post, put},
     serve::ListenerExt,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
 use address::Address;
 pub use error::HostError;
@@ -130,6 +132,8 @@ pub struct Host {
     address: Arc<Address>,
     /// Turns true when the host shuts down, to end the connections of sessions.
     closing: watch::Sender<bool>,
+    /// One for each client that may still begin to watch files.
+    watches: Arc<Semaphore>,
 }
 
 impl Host {
@@ -151,11 +155,13 @@ impl Host {
         } else {
             tracing::warn!(data_dir = %store.dir().display(), "{}", level.summary);
         }
+        let watches = Arc::new(Semaphore::new(store.config().limits.watches));
         let store = Arc::new(store);
         tokio::spawn(put_to_rest(Arc::downgrade(&store)));
         Ok(Self {
             store,
             address: Arc::new(address),
+            watches,
             closing: watch::Sender::new(false),
         })
     }
@@ -175,10 +181,14 @@ impl Host {
             .route("/v1/sprites/{name}/exec/{session}", get(exec::attach))
             .route("/v1/sprites/{name}/exec/{session}/kill", post(kill::kill))
             .route("/v1/sprites/{name}/fs/read", get(files::read))
-            .route("/v1/sprites/{name}/fs/write", put(write::write))
+            .route("/v1/sprites/{name}/fs/write", put(files::write))
             .route("/v1/sprites/{name}/fs/list", get(files::list))
-            .route("/v1/sprites/{name}/fs/delete", delete(files::remove))
+            .route("/v1/sprites/{name}/fs/delete", delete(files::delete))
             .route("/v1/sprites/{name}/fs/rename", post(files::rename))
+            .route("/v1/sprites/{name}/fs/copy", post(files::copy))
+            .route("/v1/sprites/{name}/fs/chmod", post(files::chmod))
+            .route("/v1/sprites/{name}/fs/chown", post(files::chown))
+            .route("/v1/sprites/{name}/fs/watch", get(files::watch))
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))

@@ -5,26 +5,30 @@
 //! it does through a method here, and through nothing else.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::{CStr, CString, OsStr, OsString},
     fs::File,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fstat, fsync,
-        linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat,
+        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, chmodat, chownat, fchmod,
+        fchown, fstat, fsync, linkat, mkdirat, openat, readlinkat, renameat, statat, symlinkat, unlinkat,
+        utimensat,
     },
     io::Errno,
     process::geteuid,
 };
 
 use crate::random::hex_id;
+
+const DRAFT_SUFFIX: &[u8] = b".roost";
+const HEX_DIGITS: usize = 32;
 
 /// Whether a place may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +121,14 @@ impl Place {
         self.hand_over(|user, group| chownat(&self.dir, &self.name, Some(user), Some(group), flags))
     }
 
+    /// Makes a symlink; `target` is kept as it is and resolved when somebody follows it.
+    pub(super) fn make_link(&self, target: &CStr) -> Result<(), Errno> {
+        self.changeable()?;
+        symlinkat(target, &self.dir, &self.name)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        self.hand_over(|user, group| chownat(&self.dir, &self.name, Some(user), Some(group), flags))
+    }
+
     /// Starts a file that takes this name once it is whole.
     pub(super) fn draft(&self) -> Result<Draft, Errno> {
         self.changeable()?;
@@ -172,6 +184,31 @@ impl Place {
         unlinkat(&self.dir, &self.name, AtFlags::REMOVEDIR)
     }
 
+    /// Sets the permission bits of what is there; of a symlink they can't be set.
+    pub(super) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        self.changeable()?;
+        // fchmod wants a file open for reading, which these very bits may forbid; its entry in /proc is the file itself.
+        let found = self.open(OFlags::PATH)?;
+        chmodat(
+            CWD,
+            proc_entry(&found),
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )
+    }
+
+    /// Sets the owner of what is there, of a symlink the link's own.
+    pub(super) fn set_owner(&self, user: Option<Uid>, group: Option<Gid>) -> Result<(), Errno> {
+        self.changeable()?;
+        chownat(&self.dir, &self.name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Sets when what is there was read and changed, of a symlink the link's own.
+    pub(super) fn set_times(&self, times: &Timestamps) -> Result<(), Errno> {
+        self.changeable()?;
+        utimensat(&self.dir, &self.name, times, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
     /// Waits until the names in this directory are on the disk.
     pub(super) fn sync_names(&self) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -186,13 +223,23 @@ impl Place {
 /// An open directory.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
-    fd: Arc<OwnedFd>,
+    pub(super) fd: Arc<OwnedFd>,
     /// The absolute path as commands see it.
     pub(super) path: PathBuf,
     ground: Ground,
 }
 
 impl Folder {
+    /// Opens a directory of the host itself.
+    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self {
+            fd: Arc::new(openat(CWD, path, flags, Mode::empty())?),
+            path: path.to_owned(),
+            ground: Ground::Own,
+        })
+    }
+
     /// The names in it, in the order of the file system.
     pub(super) fn names(&self) -> Result<impl Iterator<Item = Result<OsString, Errno>>, Errno> {
         let dir = Dir::read_from(&self.fd)?;
@@ -220,30 +267,47 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Gives the file its mode and, in one step, the name `to`. When this returns both are on the disk.
-    pub(super) fn publish(mut self, to: &Place, mode: u32) -> Result<(), Errno> {
+    /// Gives the file its mode and, in one step, the name `to`, which a file that is there loses. When this returns all of it
+    /// is on the disk.
+    pub(super) fn publish(self, to: &Place, mode: u32) -> Result<(), Errno> {
         fchmod(&self.file, Mode::from_raw_mode(mode))?;
         fsync(&self.file)?;
-        let named = match self.named.take() {
-            Some(named) => named,
-            None => {
-                let named = to.beside();
-                linkat(
-                    CWD,
-                    proc_entry(&self.file),
-                    &named.dir,
-                    &named.name,
-                    AtFlags::SYMLINK_FOLLOW,
-                )?;
-                named
+        self.take_name(to)?;
+        to.sync_names()
+    }
+
+    /// As [`Draft::publish`], but does not wait for the disk.
+    pub(super) fn name(self, to: &Place, mode: u32) -> Result<(), Errno> {
+        fchmod(&self.file, Mode::from_raw_mode(mode))?;
+        self.take_name(to)
+    }
+
+    fn take_name(mut self, to: &Place) -> Result<(), Errno> {
+        if self.named.is_none() {
+            match self.link(to) {
+                // Who watches the directory is told of a new file then, and of a changed one below.
+                Err(Errno::EXIST) => {}
+                linked => return linked,
             }
-        };
-        let renamed = named.rename_to(to);
-        if renamed.is_err() {
+            let named = to.beside();
+            self.link(&named)?;
             self.named = Some(named);
         }
-        renamed?;
-        to.sync_names()
+        if let Some(named) = &self.named {
+            named.rename_to(to)?;
+            self.named = None;
+        }
+        Ok(())
+    }
+
+    fn link(&self, to: &Place) -> Result<(), Errno> {
+        linkat(
+            CWD,
+            proc_entry(&self.file),
+            &to.dir,
+            &to.name,
+            AtFlags::SYMLINK_FOLLOW,
+        )
     }
 }
 
@@ -261,12 +325,21 @@ fn draft_name() -> OsString {
     format!(".{}.roost", hex_id()).into()
 }
 
+/// Whether a name is one the host gives to what is not whole yet.
+pub(super) fn is_draft(name: &OsStr) -> bool {
+    let hex = name
+        .as_bytes()
+        .strip_prefix(b".")
+        .and_then(|name| name.strip_suffix(DRAFT_SUFFIX));
+    hex.is_some_and(|hex| hex.len() == HEX_DIGITS && hex.iter().all(u8::is_ascii_hexdigit))
+}
+
 /// The kind of file that a stat speaks of.
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
 /// The name under which the kernel gives out the very file that is open, wherever it is by now.
-fn proc_entry(file: &impl AsRawFd) -> String {
+pub(super) fn proc_entry(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }

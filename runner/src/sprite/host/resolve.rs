@@ -24,7 +24,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, openat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat},
     io::Errno,
 };
 
@@ -130,6 +130,17 @@ impl Root {
             View::Walled => Path::new("/"),
             View::Open => &self.path,
         }
+    }
+
+    /// User and group that the sprite's files belong to, as the host counts them.
+    pub(super) fn owner(&self) -> Result<(u32, u32), Errno> {
+        let stat = statat(CWD, self.path.join(OWN_DIRECTORIES[0]), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok((stat.st_uid, stat.st_gid))
+    }
+
+    /// Whether commands see the root as `/`, and themselves as the one user there is.
+    pub(super) fn is_walled(&self) -> bool {
+        self.view == View::Walled
     }
 
     /// Finds `path`; relative ones start in `base`, which is itself a path inside the sprite.

@@ -17,7 +17,7 @@ use super::{
     HostConfig, HostError,
     activity::Bustle,
     error::ApiError,
-    isolation,
+    files, isolation,
     local::{LocalSprite, ORGANIZATION, State},
     rate::{Left, Rate},
     record::Written,
@@ -262,7 +262,7 @@ impl Store {
             gone.map_err(|error| ApiError::internal("the sprite's files could not be removed", &error))?;
         sprite.activity.announce();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = fs::remove_dir_all(&gone) {
+            if let Err(error) = files::remove_tree(&gone) {
                 tracing::warn!(%error, path = %gone.display(), "left over files; the next start removes them");
             }
         });
@@ -281,7 +281,7 @@ impl Store {
 
 fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        fs::remove_dir_all(entry?.path())?;
+        files::remove_tree(&entry?.path())?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use std::{
     process::ExitCode,
 };
 
+pub(super) use outer::USER;
 use wire::{Orders, Reply};
 pub(super) use world::SYSTEM_DIRECTORIES;
 

@@ -22,7 +22,7 @@ use rustix::{
 use super::{Doing, INNER, Stop, inside, parse};
 
 /// The sprite's user and group, as its commands see them.
-pub(super) const USER: u32 = 1000;
+pub(in crate::sprite::host) const USER: u32 = 1000;
 
 /// What building the sprite's world takes; the inner stage drops it when the world stands.
 const BUILDER: [CapabilitySet; 3] = [
