@@ -116,6 +116,57 @@ async fn a_lease_that_ran_out_goes_to_another_runner_and_fences_the_first() {
 }
 
 #[tokio::test]
+async fn a_withdrawn_poll_gives_back_what_it_took_and_takes_nothing_more() {
+    let t = TestEdge::new().await;
+    t.employ("ada").await;
+    t.say("e1", "c1", "hello").await;
+    let poll = json!({"runner": "one", "poll": "01J9ZD6M5N0000000000000001", "room": 4});
+    let (_, taken) = t.runner("/poll", poll.clone()).await;
+    let run = taken["leases"][0]["run"].clone();
+    let withdraw = "/polls/01J9ZD6M5N0000000000000001/withdraw";
+    assert_eq!(
+        t.runner(withdraw, json!({})).await,
+        (StatusCode::OK, json!({"given_back": [run]}))
+    );
+    assert_eq!(
+        t.runner(withdraw, json!({})).await,
+        (StatusCode::OK, json!({"given_back": []})),
+        "once"
+    );
+    // It was under way somewhere and arrives late.
+    let (status, late) = t.runner("/poll", poll).await;
+    assert_eq!(
+        (status, &late["error"]["code"]),
+        (StatusCode::CONFLICT, &json!("poll_withdrawn"))
+    );
+    let next = t.poll("two", json!([])).await;
+    assert_eq!(
+        (&next["leases"][0]["run"], &next["leases"][0]["epoch"]),
+        (&run, &json!(2))
+    );
+    let kinds: Vec<_> = next["leases"][0]["journal"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["type"].clone())
+        .collect();
+    assert_eq!(kinds, ["opened", "leased", "released", "leased"]);
+}
+
+#[tokio::test]
+async fn a_run_that_has_just_ended_is_not_reported_lost() {
+    let t = TestEdge::new().await;
+    t.employ("ada").await;
+    t.say("e1", "c1", "hello").await;
+    let run = t.lease().await[0]["run"].as_str().unwrap().to_owned();
+    t.append(&run, 2, json!([{"type": "completed", "reply": "hi"}]))
+        .await;
+    // The poll was on its way when the run ended.
+    let answer = t.poll("one", json!([{"run": run, "epoch": 1}])).await;
+    assert_eq!(answer["lost"], json!([]));
+}
+
+#[tokio::test]
 async fn cancelling_reaches_a_running_run_and_ends_a_waiting_one() {
     let t = TestEdge::new().await;
     t.employ("ada").await;

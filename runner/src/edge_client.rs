@@ -1,15 +1,15 @@
 //! The runner's client of the edge API: polls, appends, ticks.
 //!
-//! An append is repeated until it is answered: the edge takes the same append twice for one. A poll is never given up
-//! while it may be taking leases: what it took would lie idle until the lease ran out.
+//! An append is repeated until it is answered: the edge takes the same append twice for one. A poll that may have taken
+//! leases and was not answered is withdrawn: what it took would lie idle until the lease ran out.
 
 use std::time::Duration;
 
 use reqwest::{RequestBuilder, StatusCode, header::RETRY_AFTER};
 use roost_shared::{
-    RunId,
+    PollId, RunId,
     problem::{Problem, ProblemBody},
-    wire::{AppendRequest, AppendResponse, PollRequest, PollResponse, TickResponse},
+    wire::{AppendRequest, AppendResponse, PollRequest, PollResponse, TickResponse, WithdrawResponse},
 };
 use serde::de::DeserializeOwned;
 
@@ -74,6 +74,15 @@ impl EdgeClient {
         let wait = Duration::from_millis(request.wait_ms);
         let sent = self.post("/runner/v1/poll").timeout(TIMEOUT + wait).json(request);
         answer(sent).await
+    }
+
+    /// Gives back what a poll leased whose answer never came, and keeps it from leasing anything more.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn withdraw(&self, poll: PollId) -> Result<WithdrawResponse, EdgeError> {
+        let path = format!("/runner/v1/polls/{poll}/withdraw");
+        answer(self.post(&path).timeout(TIMEOUT)).await
     }
 
     /// Asks the edge to do what is due.

@@ -3,6 +3,7 @@
 pub mod all_in_one;
 pub mod brain;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod demo;
 pub mod doctor;

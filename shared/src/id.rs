@@ -82,6 +82,8 @@ ids! {
     EffectId
     /// One configured connection to a channel.
     IntegrationId
+    /// One request of a runner for work.
+    PollId
     /// One piece of work by one agent.
     RunId
     /// Something a run is told from outside (a cancel, a message) that its runner has yet to journal.

@@ -3,6 +3,7 @@
 //! | request | answer | for |
 //! |---|---|---|
 //! | `POST /runner/v1/poll` [`PollRequest`] | [`PollResponse`] | renew leases, take new ones, hear signals; waits up to `wait_ms` |
+//! | `POST /runner/v1/polls/{poll}/withdraw` | [`WithdrawResponse`] | give back what a poll leased whose answer was lost |
 //! | `POST /runner/v1/runs/{run}/events` [`AppendRequest`] | [`AppendResponse`] | journal; fenced by epoch and expected seq |
 //! | `POST /runner/v1/tick` | [`TickResponse`] | do what is due: effects, expired leases |
 //!
@@ -12,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    RunId, SignalId, UnixMillis,
+    PollId, RunId, SignalId, UnixMillis,
     agent::AgentSpec,
     event::{Event, EventBody},
     work::Actor,
@@ -23,6 +24,9 @@ use crate::{
 pub struct PollRequest {
     /// The name of this runner process, unique among those that share the token: two processes never use one name.
     pub runner: String,
+    /// The poll's own name, by which it can be withdrawn; a new one for every poll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollId>,
     /// Where the edge may ring; none for a runner that can't be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doorbell: Option<String>,
@@ -65,6 +69,13 @@ pub struct PollResponse {
     /// The key that the doorbell's rings are signed with, for a runner that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doorbell_key: Option<String>,
+}
+
+/// What a withdrawn poll had leased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawResponse {
+    /// The runs that wait again, for any runner.
+    pub given_back: Vec<RunId>,
 }
 
 /// A runner's right to drive a run, and all it needs to begin.

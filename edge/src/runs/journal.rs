@@ -1,7 +1,7 @@
 //! Reading and writing journals: the rows, pages of them, and the history a run begins with.
 
 use roost_shared::{
-    RunId, TokenId, UnixMillis,
+    PollId, RunId, UnixMillis,
     event::{Event, EventBody},
     wire::Exchange,
     work::WorkItem,
@@ -62,7 +62,7 @@ pub async fn page(scope: &Scope, run: RunId, from: u64) -> Result<Vec<Event>, Db
 }
 
 /// For every run a lease took, the latest ended runs before it in its lane: what was said, and the reply.
-pub(super) fn history(scope: &Scope, lease: TokenId) -> Statement {
+pub(super) fn history(scope: &Scope, lease: PollId) -> Statement {
     scope.sql(
         "SELECT run, earlier, opened, reply FROM (SELECT r.id AS run, o.id AS earlier, e.body AS opened, \
          CASE o.phase WHEN 'completed' THEN o.outcome END AS reply, \

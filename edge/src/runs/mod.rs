@@ -10,6 +10,7 @@ pub mod poll;
 mod runner;
 pub mod signal;
 pub(crate) mod tick;
+mod withdraw;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ const BODY_LIMIT: usize = 8 << 20;
 pub fn router() -> Router<Arc<Edge>> {
     Router::new()
         .route("/runner/v1/poll", post(poll::poll))
+        .route("/runner/v1/polls/{poll}/withdraw", post(withdraw::withdraw))
         .route("/runner/v1/runs/{run}/events", post(append::append))
         .route("/runner/v1/tick", post(tick::tick))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

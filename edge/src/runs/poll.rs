@@ -9,12 +9,12 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, extract::State};
 use futures::future::{Either, select};
 use roost_shared::{
-    RunId, TokenId, UnixMillis,
+    PollId, RunId, UnixMillis,
     event::{Event, EventBody},
     wire::{Held, Lease, PollRequest, PollResponse},
 };
 
-use super::{journal, runner::Runner, signal};
+use super::{journal, runner::Runner, signal, withdraw};
 use crate::{
     bells::Topic,
     db::{DbError, Row, Scope, Statement, Value},
@@ -109,10 +109,15 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
     let scope = &runner.scope;
     let now = edge.now();
     let lease_until = now + edge.settings.lease;
-    let lease = edge.token_id();
+    // The leases are known by their poll's name, so that they can be given back by it.
+    let lease = request.poll.unwrap_or_else(|| PollId::new(now, edge.entropy()));
     let mut batch = vec![runner.guard(), greet(runner, request, now)];
+    if request.poll.is_some() {
+        batch.push(withdraw::not_withdrawn(scope, lease));
+    }
     let fixed = batch.len();
     batch.push(renew(scope, request, lease_until));
+    batch.push(lost(scope, request));
     batch.push(signal::of_runs(
         scope,
         ids(request.held.iter().map(|held| held.run)),
@@ -124,6 +129,8 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
     let mut results = scope.write(batch).await?.into_iter().skip(fixed);
     let renewed = results.next().unwrap_or_default();
     let renewed: Vec<RunId> = renewed.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
+    let lost = results.next().unwrap_or_default();
+    let lost = lost.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
     let signals = signal::from_rows(&results.next().unwrap_or_default())?;
     // Past the two statements of `take` that only write.
     let mut taken = results.skip(2);
@@ -137,12 +144,6 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
             edge.bells.ring(&Topic::Journal(lease.run), usize::MAX);
         }
     }
-    let lost = request
-        .held
-        .iter()
-        .map(|held| held.run)
-        .filter(|run| !renewed.contains(run))
-        .collect();
     Ok(PollResponse {
         leases,
         lost,
@@ -175,27 +176,42 @@ fn greet(runner: &Runner, request: &PollRequest, now: UnixMillis) -> Statement {
 }
 
 fn renew(scope: &Scope, request: &PollRequest, lease_until: UnixMillis) -> Statement {
-    let held: Vec<(RunId, u64)> = request
-        .held
-        .iter()
-        .map(|Held { run, epoch }| (*run, *epoch))
-        .collect();
     scope.sql(
         "UPDATE runs SET due_at = ?2 FROM json_each(?3) AS held WHERE runs.workspace_id = ?1 AND runs.phase = 'running' \
          AND runs.runner = ?4 AND runs.id = held.value ->> 0 AND runs.epoch = held.value ->> 1 RETURNING runs.id",
         [
             lease_until.into(),
-            serde_json::to_string(&held).unwrap_or_default().into(),
+            held(request),
             request.runner.as_str().into(),
         ],
     )
+}
+
+/// The held runs that somebody else has taken since. One that only ended, slept or was given back is not among them: that
+/// was this runner's own doing, and it is about to hear of it.
+fn lost(scope: &Scope, request: &PollRequest) -> Statement {
+    scope.sql(
+        "SELECT held.value ->> 0 FROM json_each(?2) AS held LEFT JOIN runs r ON r.workspace_id = ?1 \
+         AND r.id = held.value ->> 0 AND r.epoch = held.value ->> 1 WHERE r.id IS NULL",
+        [held(request)],
+    )
+}
+
+/// The held leases as a JSON array of `[run, epoch]`.
+fn held(request: &PollRequest) -> Value {
+    let held: Vec<(RunId, u64)> = request
+        .held
+        .iter()
+        .map(|Held { run, epoch }| (*run, *epoch))
+        .collect();
+    Value::Text(serde_json::to_string(&held).unwrap_or_default())
 }
 
 /// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
 fn take(
     scope: &Scope,
     request: &PollRequest,
-    lease: TokenId,
+    lease: PollId,
     now: UnixMillis,
     lease_until: UnixMillis,
 ) -> Vec<Statement> {

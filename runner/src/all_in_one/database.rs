@@ -1,9 +1,6 @@
 //! The edge's database: where it is, and bringing it up to date.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use roost_edge::{
     db::{
@@ -14,11 +11,11 @@ use roost_edge::{
     host::native::{self, DatabaseAddress, HostError},
     setup,
 };
-use roost_shared::UnixMillis;
 use serde::Serialize;
 
 use crate::{
     cli::Failure,
+    clock::now,
     config::{Config, Secret},
 };
 
@@ -117,10 +114,4 @@ pub(super) fn host_failure(error: HostError) -> Failure {
         HostError::Address(error) => Failure::usage("database_address", error),
         HostError::Http(_) => Failure::failed("no_http_client", error),
     }
-}
-
-/// Now, by this machine's clock.
-pub(super) fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

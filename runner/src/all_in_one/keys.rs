@@ -12,8 +12,7 @@ use roost_edge::{
 use roost_shared::{TokenId, UnixMillis};
 use serde::Serialize;
 
-use super::database::now;
-use crate::{cli::Failure, config::Config, random};
+use crate::{cli::Failure, clock::now, config::Config, random};
 
 /// The workspace that `roost migrate` creates.
 pub const WORKSPACE: &str = DEFAULT_WORKSPACE;

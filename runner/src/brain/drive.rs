@@ -20,7 +20,7 @@ use crate::{
     random,
     sprite::Sprites,
     tool::{ToolContext, ToolDefinition, Tools},
-    worker::{Control, Driver},
+    worker::{Control, Drain, Driver},
 };
 
 /// The most that chance adds to a pause, as a share of it.
@@ -237,17 +237,19 @@ impl Drive {
         if let Some(cancel) = signals.into_iter().map(cancel).next() {
             return Some(cancel);
         }
-        self.control.drain.borrow().then_some(Interrupt::Drain)
+        (*self.control.drain.borrow() >= Drain::Soon).then_some(Interrupt::Drain)
     }
 
-    /// Does `work` unless a person stops the run meanwhile; then the work is dropped.
-    pub(super) async fn unless_cancelled<T>(
+    /// Does `work` unless a person stops the run meanwhile, or the runner can't wait for it any longer; then the work is
+    /// dropped.
+    pub(super) async fn unless_interrupted<T>(
         control: &mut Control,
         work: impl Future<Output = T>,
     ) -> Result<T, Interrupt> {
         tokio::select! {
             biased;
             Some(signal) = control.signals.recv() => Err(cancel(signal)),
+            Ok(_) = control.drain.wait_for(|drain| *drain == Drain::Now) => Err(Interrupt::Drain),
             done = work => Ok(done),
         }
     }
@@ -256,7 +258,7 @@ impl Drive {
     pub(super) async fn wait(&mut self, span: Duration) -> Option<Interrupt> {
         tokio::select! {
             Some(signal) = self.control.signals.recv() => Some(cancel(signal)),
-            Ok(_) = self.control.drain.wait_for(|drain| *drain) => Some(Interrupt::Drain),
+            Ok(_) = self.control.drain.wait_for(|drain| *drain >= Drain::Soon) => Some(Interrupt::Drain),
             () = tokio::time::sleep(span) => None,
         }
     }

@@ -9,10 +9,9 @@ use roost_shared::{event::EventBody, run::PendingCall};
 use super::{
     drive::{Drive, Interrupt},
     journal::Stopped,
-    think::now,
     work::finished,
 };
-use crate::{sprite::SpriteError, tool::ToolOutput};
+use crate::{clock, sprite::SpriteError, tool::ToolOutput};
 
 /// What a call is answered with whose sprite was deleted under it.
 const LOST: &str = "sprite_gone: your computer was deleted on its host, with all files, programs and running commands. \
@@ -36,7 +35,7 @@ impl Drive {
             return Ok(Ok(Ready::Yes));
         }
         let (sprites, name) = (self.sprites.clone(), self.lease.sprite.clone());
-        let ensured = Self::unless_cancelled(self.control(), sprites.ensure(&name)).await;
+        let ensured = Self::unless_interrupted(self.control(), sprites.ensure(&name)).await;
         match ensured {
             Ok(Ok(_)) => {
                 self.sprite_is_there = true;
@@ -94,7 +93,7 @@ impl Drive {
         };
         events.push(if is_away(error) && parks + 1 < config.sprite_attempts {
             EventBody::Parked {
-                until: now() + config.pause(parks, error.retry_after()),
+                until: clock::now() + config.pause(parks, error.retry_after()),
                 reason: format!("{code}: {error}"),
             }
         } else {

@@ -1,12 +1,8 @@
 //! Thinking: one model call, with its limits, its failures and its answer.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use roost_shared::{
-    UnixMillis,
     event::EventBody,
     transcript::{Answer, Block, Message, StopReason},
 };
@@ -17,6 +13,7 @@ use super::{
     journal::Stopped,
 };
 use crate::{
+    clock,
     model::{ModelError, ModelRequest},
     tool::ToolDefinition,
 };
@@ -80,7 +77,7 @@ impl Drive {
             let stream = gateway.ask(request).await?;
             stream.answer(|_| {}).await
         };
-        Self::unless_cancelled(self.control(), asking).await
+        Self::unless_interrupted(self.control(), asking).await
     }
 
     async fn answered(&mut self, answer: Answer) -> Result<Option<Interrupt>, Stopped> {
@@ -123,7 +120,7 @@ impl Drive {
         };
         if pause > config.longest_wait {
             let parked = EventBody::Parked {
-                until: now() + pause,
+                until: clock::now() + pause,
                 reason: message,
             };
             self.journal.write(vec![failed, parked]).await?;
@@ -149,11 +146,4 @@ fn request_bytes(system: &[String], tools: &[ToolDefinition], messages: &[Arc<Me
         .map(block)
         .sum();
     said + system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
-}
-
-pub(super) fn now() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

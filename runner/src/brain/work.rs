@@ -102,7 +102,7 @@ impl Drive {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             (pending, output, took_ms)
         }));
-        Self::unless_cancelled(self.control(), calls).await
+        Self::unless_interrupted(self.control(), calls).await
     }
 }
 

@@ -1,11 +1,7 @@
 //! `roost send`: posts signed webhooks as a channel would.
 
-use std::{
-    io::Read,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io::Read, time::Duration};
 
-use roost_shared::UnixMillis;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +10,7 @@ use super::{
 };
 use crate::{
     all_in_one::runtime,
+    clock,
     fixture::{Fixture, Order, Place},
     random,
 };
@@ -76,7 +73,6 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
                 )
             })?;
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let order = Order {
         secret: &args.secret,
         text: &text,
@@ -84,7 +80,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         id: args
             .id
             .unwrap_or_else(|| u64::from_be_bytes(random::bytes()) >> 12),
-        now: UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+        now: clock::now(),
         place: Place {
             repository: &args.repository,
             number: args.number,

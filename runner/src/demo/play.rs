@@ -1,12 +1,8 @@
 //! The demo itself: set the stage, send the webhook, watch, and check that what was promised happened.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use roost_shared::{
-    UnixMillis,
     event::{Event, EventBody},
     run::Phase,
     transcript::{Answer, ToolCall},
@@ -23,6 +19,7 @@ use super::{
 use crate::{
     all_in_one::house::House,
     cli::Failure,
+    clock,
     config::{Config, PrivateAddresses},
     fixture::{Fixture, Order, Place},
     model,
@@ -153,12 +150,11 @@ impl Watch<'_> {
         };
         self.api.set_up(&self.github.url(), &agent).await?;
 
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let webhook = Fixture::GithubIssueComment.make(&Order {
             secret: WEBHOOK_SECRET,
             text: ASKED,
             id: 7,
-            now: UnixMillis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+            now: clock::now(),
             place: Place {
                 repository: repository::NAME,
                 number: 7,

@@ -5,11 +5,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use reqwest::Response;
-use roost_shared::UnixMillis;
 use tokio::time::timeout;
 
 use super::{
@@ -23,6 +22,7 @@ use super::{
     request::ModelRequest,
     stream::AnswerStream,
 };
+use crate::clock::now;
 
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 
@@ -202,11 +202,4 @@ async fn error_body(mut response: Response, patience: Duration) -> Vec<u8> {
     }
     body.truncate(ERROR_BODY_BYTES);
     body
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a run is driven only while its lease is held. The poll that takes new runs renews the held ones, at a
 //! third of the lease's time at the latest; a run the edge reports lost is dropped at once, and nothing of it is
-//! written any more (the edge would refuse it anyway).
+//! written any more (the edge would refuse it anyway). No lease is left to run out that could be given back: a poll
+//! without an answer is withdrawn, and a worker that shuts down lets go of every run, wherever it stands.
 
 pub mod doorbell;
 
@@ -10,7 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use roost_shared::{
-    RunId, SignalId,
+    PollId, RunId, SignalId,
     problem::Problem,
     wire::{Held, Lease, PollRequest, PollResponse, Signal},
 };
@@ -20,7 +21,11 @@ use tokio::{
     time::Instant,
 };
 
-use crate::edge_client::{EdgeClient, EdgeError};
+use crate::{
+    clock,
+    edge_client::{EdgeClient, EdgeError},
+    random,
+};
 
 /// Drives one leased run to its end, or until it is told to stop.
 pub trait Driver: Send + Sync {
@@ -32,8 +37,19 @@ pub trait Driver: Send + Sync {
 pub struct Control {
     /// What the run is told from outside.
     pub signals: mpsc::UnboundedReceiver<Signal>,
-    /// Becomes true when the run should be given back at the next safe point.
-    pub drain: watch::Receiver<bool>,
+    /// Whether the run should be given back.
+    pub drain: watch::Receiver<Drain>,
+}
+
+/// How urgently a run should be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Not at all: go on.
+    No,
+    /// At the next safe point, between two steps.
+    Soon,
+    /// At once, in the middle of a step: the next runner goes on from what the journal has.
+    Now,
 }
 
 /// How a worker behaves.
@@ -47,7 +63,7 @@ pub struct WorkerConfig {
     pub doorbell: Option<String>,
     /// How often the edge is asked to do what is due.
     pub tick: Duration,
-    /// How long runs may take to reach a safe point when the worker shuts down.
+    /// How long runs may take to reach a safe point when the worker shuts down; then they are given back where they are.
     pub grace: Duration,
 }
 
@@ -69,6 +85,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Pauses after a failed poll: this, doubling, at most [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long it may take to give back what was not given back in the time of grace.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// A worker of one edge.
@@ -113,7 +131,9 @@ struct Shift<'a> {
     worker: &'a Worker,
     held: HashMap<RunId, Driven>,
     tasks: JoinSet<RunId>,
-    drain: watch::Sender<bool>,
+    drain: watch::Sender<Drain>,
+    /// A poll that may have taken leases and has not been answered.
+    unanswered: Option<PollId>,
     lease: Duration,
     /// When the held leases must be renewed.
     renew_at: Instant,
@@ -133,7 +153,8 @@ impl<'a> Shift<'a> {
             worker,
             held: HashMap::new(),
             tasks: JoinSet::new(),
-            drain: watch::Sender::new(false),
+            drain: watch::Sender::new(Drain::No),
+            unanswered: None,
             lease: Duration::from_secs(30),
             renew_at: Instant::now(),
         }
@@ -173,9 +194,11 @@ impl<'a> Shift<'a> {
     /// Polls once and takes what it brings. A poll that can take leases is never dropped by a run that ends meanwhile;
     /// one that can't is, so that the room can be offered at once.
     async fn poll_with(&mut self, room: u32) -> Result<(), EdgeError> {
+        self.withdraw().await?;
         let rung = self.worker.bell.rung();
         let waits = self.worker.config.doorbell.is_none() || room == 0;
         let request = self.request(room, waits);
+        self.unanswered = request.poll;
         let mut poll = std::pin::pin!(self.worker.edge.poll(&request));
         let response = loop {
             tokio::select! {
@@ -189,6 +212,7 @@ impl<'a> Shift<'a> {
                 response = &mut poll => break response?,
             }
         };
+        self.unanswered = None;
         let idle = response.leases.is_empty();
         self.take(response);
         if idle && !waits {
@@ -202,6 +226,19 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
+    /// Gives back what an unanswered poll may have taken.
+    async fn withdraw(&mut self) -> Result<(), EdgeError> {
+        let Some(poll) = self.unanswered else {
+            return Ok(());
+        };
+        let withdrawn = self.worker.edge.withdraw(poll).await?;
+        self.unanswered = None;
+        for run in withdrawn.given_back {
+            tracing::info!(%run, "given back: the poll that took it was not answered");
+        }
+        Ok(())
+    }
+
     fn request(&self, room: u32, waits: bool) -> PollRequest {
         let wait = if waits {
             (self.lease / 3).min(LONGEST_WAIT)
@@ -210,6 +247,8 @@ impl<'a> Shift<'a> {
         };
         PollRequest {
             runner: self.worker.config.name.clone(),
+            // What takes nothing need not be withdrawn.
+            poll: (room > 0).then(|| PollId::new(clock::now(), random::bytes())),
             doorbell: self.worker.config.doorbell.clone(),
             room,
             held: self
@@ -291,10 +330,29 @@ impl<'a> Shift<'a> {
         }
     }
 
-    /// Lets every run reach a safe point and be released, renewing the leases meanwhile, for as long as the grace.
+    /// Lets every run reach a safe point and be released, renewing the leases meanwhile, for as long as the grace; what is
+    /// still under way then is given back where it is.
     async fn give_back(&mut self) {
-        self.drain.send_replace(true);
-        let deadline = Instant::now() + self.worker.config.grace;
+        self.drain.send_replace(Drain::Soon);
+        match tokio::time::timeout(LAST_WORDS, self.withdraw()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("what the last poll took waits for its lease's end: {error}"),
+            Err(_) => tracing::warn!("what the last poll took waits for its lease's end: the edge is slow"),
+        }
+        self.until_released(self.worker.config.grace).await;
+        self.drain.send_replace(Drain::Now);
+        self.until_released(LAST_WORDS).await;
+        if !self.held.is_empty() {
+            tracing::warn!(
+                runs = self.held.len(),
+                "runs that could not be given back are left to their leases' end"
+            );
+        }
+    }
+
+    /// Waits until no run is held any more, at most for `span`.
+    async fn until_released(&mut self, span: Duration) {
+        let deadline = Instant::now() + span;
         while !self.held.is_empty() && Instant::now() < deadline {
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => self.forget(ended),
@@ -310,12 +368,6 @@ impl<'a> Shift<'a> {
                     }
                 }
             }
-        }
-        if !self.held.is_empty() {
-            tracing::warn!(
-                runs = self.held.len(),
-                "runs that reached no safe point are left to their leases' end"
-            );
         }
     }
 }

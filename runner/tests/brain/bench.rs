@@ -20,7 +20,7 @@ use roost_runner::{
     },
     standin::model::{ModelServer, Script},
     tool::{Tool, ToolContext, ToolOutput, Tools},
-    worker::{Control, Driver},
+    worker::{Control, Drain, Driver},
 };
 use roost_shared::{
     AgentId, IntegrationId, RunId, UnixMillis, WorkItemId,
@@ -321,7 +321,7 @@ impl Bench {
     /// Drives one lease to its end.
     pub(crate) async fn drive(&self, memory: &Arc<Memory>) {
         let (_signals, hears) = mpsc::unbounded_channel();
-        let (_drain, drain) = watch::channel(false);
+        let (_drain, drain) = watch::channel(Drain::No);
         let control = Control {
             signals: hears,
             drain,

@@ -7,7 +7,7 @@ use roost_runner::{
     model::{Api, ModelSettings},
     sprite::Sprites,
     standin::model::{Fault, Script, Turn},
-    worker::{Control, Driver},
+    worker::{Control, Drain, Driver},
 };
 use roost_shared::{
     MicroUsd, SignalId, UnixMillis,
@@ -192,7 +192,7 @@ async fn a_cancel_reaches_a_model_in_mid_stream() {
     bench.model.fail_next(Fault::Stall { after: 400 });
     let memory = Memory::new();
     let (signals, hears) = mpsc::unbounded_channel();
-    let (_drain, drain) = watch::channel(false);
+    let (_drain, drain) = watch::channel(Drain::No);
     let control = Control {
         signals: hears,
         drain,

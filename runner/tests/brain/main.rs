@@ -14,7 +14,7 @@ use std::{
 use roost_runner::{
     model::ModelSettings,
     standin::model::{Fault, Script, Turn},
-    worker::{Control, Driver},
+    worker::{Control, Drain, Driver},
 };
 use roost_shared::{
     MicroUsd, SignalId, UnixMillis,
@@ -211,7 +211,7 @@ async fn a_cancel_ends_a_turn_at_once_and_a_drain_gives_the_run_back() {
     bench.tools = bench.tools.with(held);
     let memory = Memory::new();
     let (signals, hears) = mpsc::unbounded_channel();
-    let (drain, draining) = watch::channel(false);
+    let (drain, draining) = watch::channel(Drain::No);
     let driving = tokio::spawn(bench.brain(&memory).drive(
         memory.lease(&bench.agent),
         Control {
@@ -233,7 +233,7 @@ async fn a_cancel_ends_a_turn_at_once_and_a_drain_gives_the_run_back() {
     driving.await.unwrap();
     assert_eq!(memory.last(), EventBody::Cancelled { by: "a user".into() });
 
-    drain.send(true).unwrap();
+    drain.send(Drain::Soon).unwrap();
     let memory = Memory::new();
     let (_signals, hears) = mpsc::unbounded_channel();
     bench
@@ -247,6 +247,47 @@ async fn a_cancel_ends_a_turn_at_once_and_a_drain_gives_the_run_back() {
         )
         .await;
     assert_eq!(memory.kinds()[2..], ["released"]);
+}
+
+#[tokio::test]
+async fn a_run_that_must_go_at_once_is_given_back_in_the_middle_of_a_call() {
+    let mut bench = Bench::new(Script::turns(vec![
+        Turn::call("look", json!({"n": 1})),
+        Turn::say("All done."),
+    ]))
+    .await;
+    let free = bench.tools.clone();
+    bench.tools = bench.tools.with(Counter {
+        name: "look",
+        class: EffectClass::Idempotent,
+        calls: bench.calls.clone(),
+        hold: Some(Arc::new(Notify::new())),
+    });
+    let memory = Memory::new();
+    let (_signals, signals) = mpsc::unbounded_channel();
+    let (urge, drain) = watch::channel(Drain::No);
+    let control = Control { signals, drain };
+    let driving = tokio::spawn(bench.brain(&memory).drive(memory.lease(&bench.agent), control));
+    while bench.calls.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    urge.send(Drain::Now).unwrap();
+    driving.await.unwrap();
+    assert_eq!(
+        memory.kinds()[2..],
+        ["model_answered", "tool_started", "released"]
+    );
+
+    // The next runner makes the call again, under its key.
+    bench.tools = free;
+    bench.drive(&memory).await;
+    assert!(
+        matches!(memory.last(), EventBody::Completed { .. }),
+        "{:?}",
+        memory.kinds()
+    );
+    assert_eq!(bench.model.requests().len(), 2);
+    assert_eq!(bench.calls.lock().unwrap().len(), 1, "one key for both");
 }
 
 #[tokio::test]

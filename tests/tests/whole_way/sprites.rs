@@ -2,77 +2,14 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use roost_edge::auth::token::Audience;
-use roost_runner::{
-    sprite::{Sprite, Sprites},
-    standin::model::{Fault, Script, Turn},
-};
+use roost_runner::standin::model::{Fault, Script, Turn};
 use roost_tests::{RoostProcess, free_port};
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, SPRITES_TOKEN, World, comments};
+use crate::world::{SPRITES_TOKEN, World};
 
 fn bash(command: &str) -> Turn {
     Turn::call("bash", json!({ "command": command }))
-}
-
-impl World {
-    /// The sprite of the one agent, as another client of the host sees it.
-    async fn sprite(&self) -> Option<Sprite> {
-        let sprites = Sprites::new(&self.sprites, SPRITES_TOKEN).unwrap();
-        let there = sprites.list("agent-").await.unwrap();
-        Some(sprites.sprite(there.first()?.name.clone()))
-    }
-
-    /// Somebody else deletes the sprite.
-    async fn delete_the_sprite(&self) {
-        let sprite = self.sprite().await.unwrap();
-        let sprites = Sprites::new(&self.sprites, SPRITES_TOKEN).unwrap();
-        sprites.delete(sprite.name()).await.unwrap();
-    }
-
-    /// Waits until a command has made this file in the sprite's home.
-    async fn until_made(&self, file: &str) {
-        let made = async {
-            loop {
-                if let Some(sprite) = self.sprite().await
-                    && sprite.read(file).await.is_ok()
-                {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, made)
-            .await
-            .expect("the command begins");
-    }
-
-    /// The events of the one run, as the public API tells them.
-    async fn events(&self, edge: &str) -> Vec<Value> {
-        let run = self
-            .until_found("SELECT id FROM runs WHERE workspace_id = ?1")
-            .await;
-        let token = self
-            .office
-            .token(Audience::Api, "tests", Duration::from_secs(600));
-        let answer = reqwest::Client::new()
-            .get(format!("{edge}/api/v1/runs/{run}/events"))
-            .bearer_auth(token)
-            .send()
-            .await
-            .unwrap();
-        let body: Value = answer.json().await.unwrap();
-        body["items"].as_array().unwrap().clone()
-    }
-
-    /// One reply went out, and it is this.
-    fn replied_once(&self, reply: &str) {
-        let made = self.github.made();
-        let replies: Vec<_> = comments(&made).collect();
-        assert_eq!(replies.len(), 1, "{made:?}");
-        assert!(replies[0].content.starts_with(reply), "{made:?}");
-    }
 }
 
 fn texts<'a>(events: &'a [Value], kind: &str, field: &str) -> Vec<&'a str> {
@@ -224,9 +161,6 @@ async fn a_sprite_host_that_dies_under_a_command_loses_nothing_it_had_stored() {
     world.say(&url, 1..2).await;
     world.until_made("begun").await;
     process.process().kill();
-    world
-        .until_found("SELECT id FROM runs WHERE workspace_id = ?1 AND phase = 'parked'")
-        .await;
     let _process = host.start().await;
     world.replies(1..2).await;
 

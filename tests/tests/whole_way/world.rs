@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use roost_edge::{auth::token::Audience, host::native::DatabaseAddress};
 use roost_runner::{
     fixture::{Fixture, Order, Place},
-    sprite::host::{self, HostConfig},
+    sprite::{
+        Sprite, Sprites,
+        host::{self, HostConfig},
+    },
     standin::{
         github::{GithubConfig, GithubServer, Made, MadeKind},
         model::{ModelServer, Script, Turn},
@@ -15,7 +18,7 @@ use roost_tests::{
     RoostProcess, Sqld,
     office::{Channels, MASTER_KEY, Office, SECRET},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) const SPRITES_TOKEN: &str = "a token for the sprites of tests";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,7 +115,7 @@ impl World {
         )
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.directory.path().join("roost.toml").display().to_string()
     }
 
@@ -212,6 +215,66 @@ impl World {
         let sql = "SELECT DISTINCT body ->> 'runner' FROM events WHERE workspace_id = ?1 AND body ->> 'type' = 'leased'";
         let rows = self.office.scope.query(sql, []).await.unwrap();
         rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+    }
+}
+
+/// What tests see of a run and its sprite.
+impl World {
+    /// The sprite of the one agent, as another client of the host sees it.
+    pub(crate) async fn sprite(&self) -> Option<Sprite> {
+        let sprites = Sprites::new(&self.sprites, SPRITES_TOKEN).unwrap();
+        let there = sprites.list("agent-").await.unwrap();
+        Some(sprites.sprite(there.first()?.name.clone()))
+    }
+
+    /// Somebody else deletes the sprite.
+    pub(crate) async fn delete_the_sprite(&self) {
+        let sprite = self.sprite().await.unwrap();
+        let sprites = Sprites::new(&self.sprites, SPRITES_TOKEN).unwrap();
+        sprites.delete(sprite.name()).await.unwrap();
+    }
+
+    /// Waits until a command has made this file in the sprite's home.
+    pub(crate) async fn until_made(&self, file: &str) {
+        let made = async {
+            loop {
+                if let Some(sprite) = self.sprite().await
+                    && sprite.read(file).await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, made)
+            .await
+            .expect("the command begins");
+    }
+
+    /// The events of the one run, as the public API tells them.
+    pub(crate) async fn events(&self, edge: &str) -> Vec<Value> {
+        let run = self
+            .until_found("SELECT id FROM runs WHERE workspace_id = ?1")
+            .await;
+        let token = self
+            .office
+            .token(Audience::Api, "tests", Duration::from_secs(600));
+        let answer = reqwest::Client::new()
+            .get(format!("{edge}/api/v1/runs/{run}/events"))
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap();
+        let body: Value = answer.json().await.unwrap();
+        body["items"].as_array().unwrap().clone()
+    }
+
+    /// One reply went out, and it is this.
+    pub(crate) fn replied_once(&self, reply: &str) {
+        let made = self.github.made();
+        let replies: Vec<_> = comments(&made).collect();
+        assert_eq!(replies.len(), 1, "{made:?}");
+        assert!(replies[0].content.starts_with(reply), "{made:?}");
     }
 }
 
