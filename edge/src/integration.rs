@@ -150,6 +150,19 @@ impl Settings {
     }
 }
 
+impl GithubSettings {
+    /// Where the repositories are that this API tells of: `https://github.com`, or the server of GitHub Enterprise.
+    pub fn git_origin(&self) -> Option<String> {
+        let uri: http::Uri = self.api_url.parse().ok()?;
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+        let web = match authority.strip_prefix("api.") {
+            Some(web) if web == "github.com" || web.ends_with(".ghe.com") => web,
+            _ => authority,
+        };
+        Some(format!("{scheme}://{web}"))
+    }
+}
+
 fn github_api() -> String {
     "https://api.github.com".to_owned()
 }

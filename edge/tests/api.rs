@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{As, Messages, SECRET, TestEdge, api_request, work};
 use http::StatusCode;
-use roost_edge::{api::ROUTES, auth::token::Audience, db::Statement, edge::DEFAULT_WORKSPACE};
+use roost_edge::{api::ROUTES, auth::token::Audience, db::Statement, edge::DEFAULT_WORKSPACE, runs};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -388,6 +388,7 @@ fn the_reference_describes_every_route_and_no_other() {
     let mut routes: Vec<String> = ROUTES
         .iter()
         .map(|(method, path)| format!("{} {path}", method.to_uppercase()))
+        .chain(runs::ROUTES.iter().map(|path| format!("POST {path}")))
         .collect();
     described.sort();
     routes.sort();

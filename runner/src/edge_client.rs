@@ -9,12 +9,17 @@ use reqwest::{RequestBuilder, StatusCode, header::RETRY_AFTER};
 use roost_shared::{
     PollId, RunId,
     problem::{Problem, ProblemBody},
-    wire::{AppendRequest, AppendResponse, PollRequest, PollResponse, TickResponse, WithdrawResponse},
+    wire::{
+        AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, PollRequest, PollResponse,
+        TickResponse, WithdrawResponse,
+    },
 };
 use serde::de::DeserializeOwned;
 
 /// How long a request may take beyond the time the edge may hold it.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The helper in the sprite waits 20 s for an answer before it asks again.
+const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(18);
 /// Pauses between tries of an append: 50 ms, doubling, at most this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -118,6 +123,19 @@ impl EdgeClient {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// A credential for git in a run's sprite. Asking twice does no harm: git and its helper ask again.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn credential(
+        &self,
+        run: RunId,
+        request: &CredentialRequest,
+    ) -> Result<CredentialResponse, EdgeError> {
+        let path = format!("/runner/v1/runs/{run}/credentials");
+        answer(self.post(&path).timeout(CREDENTIAL_TIMEOUT).json(request)).await
     }
 
     fn post(&self, path: &str) -> RequestBuilder {

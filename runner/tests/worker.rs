@@ -163,6 +163,7 @@ fn lease() -> Answer {
             limits: RunLimits::default(),
         },
         sprite: "agent-1".into(),
+        git_origin: None,
         journal: Vec::new(),
         history: Vec::new(),
     };

@@ -5,6 +5,7 @@
 //! | `POST /runner/v1/poll` [`PollRequest`] | [`PollResponse`] | renew leases, take new ones, hear signals; waits up to `wait_ms` |
 //! | `POST /runner/v1/polls/{poll}/withdraw` | [`WithdrawResponse`] | give back what a poll leased whose answer was lost |
 //! | `POST /runner/v1/runs/{run}/events` [`AppendRequest`] | [`AppendResponse`] | journal; fenced by epoch and expected seq |
+//! | `POST /runner/v1/runs/{run}/credentials` [`CredentialRequest`] | [`CredentialResponse`] | let git in the run's sprite reach its repository; fenced by epoch |
 //! | `POST /runner/v1/tick` | [`TickResponse`] | do what is due: effects, expired leases |
 //!
 //! Errors are [`crate::problem::ProblemBody`]. A 409 `stale_lease` means: somebody else drives this run now; drop it.
@@ -89,6 +90,10 @@ pub struct Lease {
     pub agent: AgentSpec,
     /// The name of the agent's sprite.
     pub sprite: String,
+    /// Where the repository of the run's conversation lives, e.g. `https://github.com`: git's requests for credentials go
+    /// there. None where the work item came from no repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_origin: Option<String>,
     /// The journal so far, from event 0 to the `leased` event of this lease.
     pub journal: Vec<Event>,
     /// What was said between the two in this conversation before this run, oldest first.
@@ -157,6 +162,40 @@ pub struct AppendResponse {
     /// What the run is told from outside.
     #[serde(default)]
     pub signals: Vec<Signal>,
+}
+
+/// What git in a run's sprite wants to be authorised for, in git's own words (gitcredentials(7)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRequest {
+    /// The lease's epoch.
+    pub epoch: u64,
+    /// `https`.
+    pub protocol: String,
+    /// `github.com`; with a port where it is not the usual one.
+    pub host: String,
+    /// `owner/name.git`.
+    pub path: String,
+}
+
+/// A credential for one repository. It has no `Debug` that prints it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialResponse {
+    /// What git sends as the user.
+    pub username: String,
+    /// The token.
+    pub password: String,
+    /// When it ends; a static token says nothing of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl std::fmt::Debug for CredentialResponse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("CredentialResponse")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a tick did.

@@ -22,7 +22,7 @@ const BEFORE: [&str; 9] = [
 ];
 
 /// Literals that look like codes where codes stand, and are none.
-const NO_CODES: [&str; 1] = ["reasoning_content"];
+const NO_CODES: [&str; 2] = ["reasoning_content", "ghs_"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -13,7 +13,7 @@ use crate::{edge::PrivateAddresses, outbox::channel::Outcome};
 ///
 /// # Errors
 /// [`Outcome::Failed`] with `address_invalid` or `address_private`.
-pub(super) fn callable(address: &str, private: PrivateAddresses) -> Result<Uri, Outcome> {
+pub(crate) fn callable(address: &str, private: PrivateAddresses) -> Result<Uri, Outcome> {
     let invalid = || Outcome::Failed {
         code: "address_invalid",
         reason: format!("{address:?} is not an https:// or http:// address; correct it in the integration"),

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    outbox::channel::{Outcome, Sending},
-    ports::HttpError,
+    outbox::channel::Outcome,
+    ports::{HttpError, Ports},
 };
 
 /// The longest wait a channel can impose: longer ones are its mistake.
@@ -38,7 +38,7 @@ pub(super) fn secret_value(text: &str) -> Option<HeaderValue> {
 
 /// Makes the call. Error texts of HTTP clients name the address, which may hold the secret `hidden`.
 pub(super) async fn call(
-    sending: &Sending<'_>,
+    ports: &Ports,
     request: Request<Bytes>,
     hidden: &str,
 ) -> Result<Response<Bytes>, HttpError> {
@@ -46,15 +46,10 @@ pub(super) async fn call(
         "" => text,
         hidden => text.replace(hidden, "…"),
     };
-    sending
-        .ports
-        .http
-        .send(request)
-        .await
-        .map_err(|error| match error {
-            HttpError::NotSent(reason) => HttpError::NotSent(clean(reason)),
-            HttpError::Unknown(reason) => HttpError::Unknown(clean(reason)),
-        })
+    ports.http.send(request).await.map_err(|error| match error {
+        HttpError::NotSent(reason) => HttpError::NotSent(clean(reason)),
+        HttpError::Unknown(reason) => HttpError::Unknown(clean(reason)),
+    })
 }
 
 /// What doing a call twice would do.

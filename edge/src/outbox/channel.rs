@@ -14,7 +14,7 @@ use crate::{
 /// What senders keep between calls: short-lived channel credentials. All of it can be lost.
 #[derive(Default)]
 pub struct Senders {
-    pub(super) github: github::Tokens,
+    pub(crate) github: github::Tokens,
 }
 
 /// What a sender has at hand.

@@ -48,7 +48,7 @@ pub(super) async fn send(
         "text": text,
     });
     match request(sending, signing, url, &id, body.to_string().into_bytes()) {
-        Ok(request) => match call::call(sending, request, "").await {
+        Ok(request) => match call::call(sending.ports, request, "").await {
             Ok(response) => judge(&response),
             Err(error) => Twice::IsOnce.unanswered(error),
         },

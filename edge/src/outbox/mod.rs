@@ -4,7 +4,7 @@
 //! and settled (`sent`, `failed`, back to `pending`, or `unknown`) after; one that is still `sending` when its time is
 //! up belongs to a sender that died, and what became of the call is unknown. Effects of one stream go out in order.
 
-mod address;
+pub(crate) mod address;
 mod call;
 pub mod channel;
 mod generic;

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod bell;
+mod credential;
 pub mod journal;
 pub mod poll;
 mod runner;
@@ -21,12 +22,26 @@ use crate::edge::Edge;
 /// What a runner may send in one request; the largest is a journal append with a few tool results.
 const BODY_LIMIT: usize = 8 << 20;
 
+macro_rules! routes {
+    ($($path:literal $handler:path;)*) => {
+        /// Every route of a runner: all are POSTs. `docs/reference/api.md` describes exactly these.
+        pub const ROUTES: &[&str] = &[$(concat!("/runner/v1", $path)),*];
+
+        fn table() -> Router<Arc<Edge>> {
+            Router::new()$(.route(concat!("/runner/v1", $path), post($handler)))*
+        }
+    };
+}
+
+routes! {
+    "/poll" poll::poll;
+    "/polls/{poll}/withdraw" withdraw::withdraw;
+    "/runs/{run}/events" append::append;
+    "/runs/{run}/credentials" credential::give;
+    "/tick" tick::tick;
+}
+
 /// The runner's API.
 pub fn router() -> Router<Arc<Edge>> {
-    Router::new()
-        .route("/runner/v1/poll", post(poll::poll))
-        .route("/runner/v1/polls/{poll}/withdraw", post(withdraw::withdraw))
-        .route("/runner/v1/runs/{run}/events", post(append::append))
-        .route("/runner/v1/tick", post(tick::tick))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+    table().layer(DefaultBodyLimit::max(BODY_LIMIT))
 }

@@ -20,6 +20,7 @@ use crate::{
     db::{DbError, Row, Scope, Statement, Value},
     edge::Edge,
     error::ApiError,
+    integration::Settings,
 };
 
 /// The longest a poll is held.
@@ -241,8 +242,8 @@ fn take(
             [lease.into(), now.into(), serde_json::to_string(&leased).unwrap_or_default().into()],
         ),
         scope.sql(
-            "SELECT r.id, r.epoch, v.spec FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
-             AND v.version = r.agent_version WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
+            "SELECT r.id, r.epoch, v.spec, i.settings FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
+             AND v.version = r.agent_version JOIN integrations i ON i.id = r.integration_id WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
             [lease.into()],
         ),
         scope.sql(
@@ -259,6 +260,10 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
     for row in runs {
         let run: RunId = row.parse(0)?;
         let agent: roost_shared::agent::AgentSpec = row.json(2)?;
+        let git_origin = match row.json(3)? {
+            Settings::Github(github) => github.git_origin(),
+            Settings::Telegram(_) | Settings::Generic(_) => None,
+        };
         let of_run = |rows: &&Row| rows.text(0).is_ok_and(|id| id == run.to_string());
         let journal: Vec<Event> = events
             .iter()
@@ -275,6 +280,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
             epoch: row.unsigned(1)?,
             sprite: format!("agent-{}", agent.id.to_string().to_lowercase()),
             agent,
+            git_origin,
             journal,
             history,
         });

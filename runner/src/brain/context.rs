@@ -11,7 +11,7 @@ use roost_shared::{
     agent::AgentSpec,
     transcript::{Block, Message, Role},
     wire::{Exchange, Lease},
-    work::{Actor, Trust, WorkItem},
+    work::{Actor, ReplyTo, Trust, WorkItem},
 };
 
 /// Characters of one piece of outside text that the model is shown.
@@ -49,6 +49,13 @@ pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
     let mut text = format!("Conversation: {}.", item.conversation.key);
     if let Some(url) = &item.conversation.url {
         let _ = write!(text, "\n{url}");
+    }
+    if let (Some(origin), ReplyTo::Github { repository, .. }) = (&lease.git_origin, &item.reply_to) {
+        let _ = write!(
+            text,
+            "\nRepository: {origin}/{repository}.git (git in your shell is authorised there by itself; put no \
+             credential into an address or a file)"
+        );
     }
     if !item.conversation.title.trim().is_empty() {
         outside(

@@ -185,7 +185,13 @@ impl Drive {
                 blocks: Vec::new(),
             })),
             definitions: tools.definitions().into(),
-            context: ToolContext::new(lease.run.to_string(), sprite, journal.clone()),
+            context: match &lease.git_origin {
+                Some(origin) => {
+                    let run = lease.run.to_string();
+                    ToolContext::with_git(run, sprite, journal.clone(), origin, journal.clone())
+                }
+                None => ToolContext::new(lease.run.to_string(), sprite, journal.clone()),
+            },
             sprites: brain.sprites.clone(),
             sprite_is_there: false,
             tools,

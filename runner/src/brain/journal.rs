@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use roost_shared::{
     RunId,
     event::EventBody,
+    problem::Problem,
     run::{NotAJournal, RunState},
-    wire::{AppendRequest, AppendResponse, Lease, Signal},
+    wire::{AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, Lease, Signal},
 };
 use tokio::sync::Mutex;
 
 use crate::{
     edge_client::{EdgeClient, EdgeError},
-    tool::{SessionLog, SessionLogError},
+    tool::{CredentialSource, Remote, SessionLog, SessionLogError},
 };
 
 /// Where journals are kept: the edge, or in tests a list.
@@ -21,6 +22,18 @@ use crate::{
 pub trait Store: Send + Sync {
     /// Appends, durably, or says why not. Appending the same twice is appending it once.
     async fn append(&self, run: RunId, request: &AppendRequest) -> Result<AppendResponse, EdgeError>;
+
+    /// A credential for git in the run's sprite. Without an edge there is none.
+    async fn credential(
+        &self,
+        _run: RunId,
+        _request: &CredentialRequest,
+    ) -> Result<CredentialResponse, EdgeError> {
+        Err(EdgeError::Refused(Problem::new(
+            "credential_elsewhere",
+            "there is no edge here that gives credentials",
+        )))
+    }
 }
 
 /// The edge, tried for as long as a lease may last.
@@ -35,6 +48,14 @@ pub struct EdgeStore {
 impl Store for EdgeStore {
     async fn append(&self, run: RunId, request: &AppendRequest) -> Result<AppendResponse, EdgeError> {
         self.edge.append(run, request, self.patience).await
+    }
+
+    async fn credential(
+        &self,
+        run: RunId,
+        request: &CredentialRequest,
+    ) -> Result<CredentialResponse, EdgeError> {
+        self.edge.credential(run, request).await
     }
 }
 
@@ -137,5 +158,19 @@ impl SessionLog for Journal {
         self.write(vec![event])
             .await
             .map_err(|stopped| SessionLogError(stopped.to_string()))
+    }
+}
+
+#[async_trait]
+impl CredentialSource for Journal {
+    async fn credential(&self, remote: &Remote) -> Result<CredentialResponse, String> {
+        let request = CredentialRequest {
+            epoch: self.epoch,
+            protocol: remote.protocol.clone(),
+            host: remote.host.clone(),
+            path: remote.path.clone(),
+        };
+        let given = self.store.credential(self.run, &request).await;
+        given.map_err(|error| error.to_string())
     }
 }

@@ -136,6 +136,9 @@ impl Bash {
         command: &str,
         seconds: u64,
     ) -> Result<Ending, ShellError> {
+        if let Some(git) = context.git() {
+            git.serve(context).await;
+        }
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let mut shell = slot.take(context).await?;
         let mut waited = self.wait(context, &mut shell, job, command, deadline).await?;
@@ -264,16 +267,18 @@ async fn report(context: &ToolContext, job: &Job, ending: Ending) -> ToolOutput 
 async fn output(context: &ToolContext, job: &Job) -> Result<String, ToolOutput> {
     let hint = format!("all of it is in ~/{}", job.log);
     match context.sprite().read_at_most(&job.log, WHOLE_BYTES).await {
-        Ok(whole) => Ok(cut(&String::from_utf8_lossy(&whole), OUTPUT_CHARS, &hint).into_owned()),
+        Ok(whole) => {
+            // Cleaned before it is cut, so that no half of a credential is left.
+            let whole = context.clean(String::from_utf8_lossy(&whole).into_owned());
+            Ok(cut(&whole, OUTPUT_CHARS, &hint).into_owned())
+        }
         Err(SpriteError::TooLarge { .. }) => {
             let size = log_size(context, job).await;
             let bytes = END_BYTES.to_string();
             let head = command::run(context, &["head", "-c", &bytes, "--", &job.log], END_BYTES).await?;
             let tail = command::run(context, &["tail", "-c", &bytes, "--", &job.log], END_BYTES).await?;
-            let (head, tail) = (
-                String::from_utf8_lossy(&head.stdout),
-                String::from_utf8_lossy(&tail.stdout),
-            );
+            let text = |bytes: &[u8]| context.clean(String::from_utf8_lossy(bytes).into_owned());
+            let (head, tail) = (text(&head.stdout), text(&tail.stdout));
             Ok(ends(&head, &tail, size, OUTPUT_CHARS, &hint))
         }
         // The shell was lost before it began.

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     bash::BASH,
+    git::{CredentialSource, GitAccess},
     seen::{Fingerprint, Seen},
     shell::ShellSlot,
 };
@@ -63,6 +64,7 @@ struct RunState {
     run: String,
     sprite: Sprite,
     log: Arc<dyn SessionLog>,
+    git: Option<GitAccess>,
     seen: Mutex<Seen>,
     shell: Mutex<ShellSlot>,
 }
@@ -70,10 +72,32 @@ struct RunState {
 impl ToolContext {
     /// The context of run `run`, whose tools work in `sprite` and report their sessions to `log`.
     pub fn new(run: impl Into<String>, sprite: Sprite, log: Arc<dyn SessionLog>) -> Self {
-        let state = RunState {
-            run: run.into(),
+        Self::of(run.into(), sprite, log, None)
+    }
+
+    /// As [`ToolContext::new`], for a run whose git may reach repositories at `origin` (`https://github.com`) with
+    /// credentials of `source`.
+    pub fn with_git(
+        run: impl Into<String>,
+        sprite: Sprite,
+        log: Arc<dyn SessionLog>,
+        origin: impl Into<String>,
+        source: Arc<dyn CredentialSource>,
+    ) -> Self {
+        Self::of(
+            run.into(),
             sprite,
             log,
+            Some(GitAccess::new(origin.into(), source)),
+        )
+    }
+
+    fn of(run: String, sprite: Sprite, log: Arc<dyn SessionLog>, git: Option<GitAccess>) -> Self {
+        let state = RunState {
+            run,
+            sprite,
+            log,
+            git,
             seen: Mutex::default(),
             shell: Mutex::default(),
         };
@@ -104,6 +128,9 @@ impl ToolContext {
     /// Ends the run's sessions in the sprite, and what runs in them. For a run that has ended or was cancelled; a run that
     /// goes on elsewhere keeps them: just drop the context then.
     pub async fn close(&self) {
+        if let Some(git) = &self.run.git {
+            git.close();
+        }
         let Some(session) = self.run.shell.lock().await.take_session() else {
             return;
         };
@@ -134,6 +161,19 @@ impl ToolContext {
     /// Where to report sessions.
     pub fn log(&self) -> &dyn SessionLog {
         self.run.log.as_ref()
+    }
+
+    /// The run's access to its repository, if it has one.
+    pub(super) fn git(&self) -> Option<&GitAccess> {
+        self.run.git.as_ref()
+    }
+
+    /// Text of the sprite as anybody may read it: without the credentials the run was given.
+    pub(super) fn clean(&self, text: String) -> String {
+        match &self.run.git {
+            Some(git) => git.scrub(text),
+            None => text,
+        }
     }
 
     /// What the run has seen of its files; hold it while a file must not change by another call.

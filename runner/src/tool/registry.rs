@@ -76,10 +76,14 @@ impl Tools {
         self.get(name).map_or(EffectClass::Pure, Tool::effect_class)
     }
 
-    /// Calls a tool by name; a name that isn't there is an error output that lists those that are.
+    /// Calls a tool by name; what it says is cleaned of credentials. A name that isn't there is an error output that lists those that are.
     pub async fn call(&self, context: &ToolContext, name: &str, input: Value) -> ToolOutput {
         match self.get(name) {
-            Some(tool) => tool.call(context, input).await,
+            Some(tool) => {
+                let mut output = tool.call(context, input).await;
+                output.text = context.clean(output.text);
+                output
+            }
             None => {
                 let names: Vec<_> = self.by_name.keys().map(String::as_str).collect();
                 ToolOutput::error(format!("There is no tool {name:?}. Tools: {}.", names.join(", ")))

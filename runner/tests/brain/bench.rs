@@ -121,6 +121,7 @@ impl Memory {
             epoch,
             agent: agent.clone(),
             sprite: "agent-1".into(),
+            git_origin: None,
             journal: self.events.lock().unwrap().clone(),
             history: Vec::new(),
         }

@@ -4,6 +4,7 @@
 
 mod files;
 mod fixture;
+mod git;
 mod shell;
 mod successor;
 mod wire;

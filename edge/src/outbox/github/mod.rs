@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-pub(super) use self::token::Tokens;
+pub(crate) use self::token::{Asking, Purpose, Tokens, credential};
 
 /// The most UTF-16 units of markdown in one comment: GitHub's 65,536 characters, less the marker.
 pub(super) const COMMENT_LIMIT: usize = 65_536 - 64;
@@ -66,14 +66,9 @@ async fn attempt(
     effect: &Effect,
 ) -> Result<Outcome, Outcome> {
     let planned = plan(sending.effect, effect)?;
-    let credential = token::credential(
-        sending,
-        settings,
-        secrets,
-        planned.repository,
-        planned.installation,
-    )
-    .await?;
+    let asking = Asking::of(sending, settings, secrets);
+    let credential =
+        token::credential(&asking, Purpose::Talk, planned.repository, planned.installation).await?;
     let api = settings.api_url.trim_end_matches('/');
     let mut request = call::post(&format!("{api}{}", planned.path), planned.body.into_bytes())?;
     set_headers(&mut request);
@@ -82,12 +77,12 @@ async fn attempt(
         reason: "the integration's token is no token: enter it again".to_owned(),
     })?;
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let mut answer = call::call(sending, request.clone(), "")
+    let mut answer = call::call(sending.ports, request.clone(), "")
         .await
         .map_err(|error| planned.twice.unanswered(error))?;
     if let Some(moved) = moved_to(&answer, request.uri()) {
         *request.uri_mut() = moved;
-        answer = call::call(sending, request, "")
+        answer = call::call(sending.ports, request, "")
             .await
             .map_err(|error| planned.twice.unanswered(error))?;
     }

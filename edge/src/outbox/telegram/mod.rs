@@ -112,7 +112,7 @@ async fn attempt(
         Ok(request) => request,
         Err(outcome) => return Ok(outcome),
     };
-    let response = match call::call(sending, request, bot_token).await {
+    let response = match call::call(sending.ports, request, bot_token).await {
         Ok(response) => response,
         Err(error) => return Ok(twice.unanswered(error)),
     };

@@ -16,6 +16,8 @@ pub(in crate::tool) struct Job {
     pub(super) command: String,
     /// The run's directory of such files.
     dir: String,
+    /// What every new shell of the run is to export.
+    exports: String,
 }
 
 impl Job {
@@ -30,6 +32,9 @@ impl Job {
             log: file("log"),
             exit: file("exit"),
             command: file("command"),
+            exports: keyed
+                .git()
+                .map_or_else(String::new, |git| git.exports(&keyed.own_dir())),
             dir: keyed.own_dir(),
         }
     }
@@ -50,7 +55,7 @@ pub(super) const GATED: [&str; 5] = [
 /// Makes a shell ready that has not been: its files, and the directory and environment an earlier shell of the run has left.
 ///
 /// The first line opens the gate; a shell that is up already takes it for a command that does nothing.
-fn begin(dir: &str) -> String {
+fn begin(dir: &str, exports: &str) -> String {
     // Old runs' files go when they are a week old, in the background.
     format!(
         ":\n\
@@ -59,6 +64,7 @@ fn begin(dir: &str) -> String {
          command mkdir -p -m 700 -- \"$__roost_home\"/{dir}\n\
          command find \"$__roost_home\"/.roost -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf -- {{}} + </dev/null >/dev/null 2>&1 &\n\
          [ ! -e \"$__roost_home\"/{dir}/env ] || . \"$__roost_home\"/{dir}/env >/dev/null 2>&1\n\
+         {exports}\
          fi\n"
     )
 }
@@ -91,7 +97,7 @@ pub(super) fn run(job: &Job, command: Command<'_>, marker: &str) -> String {
          {{ builtin export -p; builtin printf 'cd -- %s\\n' \"${{PWD@Q}}\"; }} >|\"$__roost_home\"/{dir}/env 2>/dev/null\n\
          fi\n\
          {}",
-        begin(&dir),
+        begin(&dir, &job.exports),
         say_exit(&exit, marker)
     )
 }
