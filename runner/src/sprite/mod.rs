@@ -33,6 +33,7 @@ pub(crate) mod retry;
 mod signal;
 mod wire;
 mod wire_files;
+mod wire_ports;
 mod wire_sprites;
 
 use reqwest::{Method, Url};

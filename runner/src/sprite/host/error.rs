@@ -137,6 +137,11 @@ impl ApiError {
         error
     }
 
+    /// What it says, for answers that are not HTTP.
+    pub(super) fn into_parts(self) -> (StatusCode, ApiErrorBody) {
+        (self.status, self.body)
+    }
+
     /// How long to wait before asking again, if asking again makes sense.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.body.retry_after_seconds.map(Duration::from_secs)

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a command that was started is in the sprite's table of sessions, whether or not its client is still there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -15,16 +15,16 @@ use axum::{
 
 use super::{
     Host,
-    connection::{self, Greeting},
+    connection::{self, Greeting, Joined},
     error::ApiError,
     local::LocalSprite,
-    output::Reader,
+    ports::Ports,
     request::Request,
-    session::{Client, Session},
 };
 use crate::sprite::wire::SessionList;
 
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+/// What a WebSocket is accepted with, or why the request is none.
+pub(super) type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 /// `GET /exec`: as WebSocket starts a command (or attaches, with `id`), else lists the sessions.
 pub(super) async fn start_or_list(
@@ -47,52 +47,11 @@ pub(super) async fn start_or_list(
         Err(other) => return Err(ApiError::bad_request(other.to_string())),
     };
     let request = Request::parse(query)?;
-    if let Some(id) = request.attach {
-        return join(&host, &sprite, &id, upgrade);
-    }
-    let launched = launch(&host, sprite, request).await?;
-    Ok(connection::serve(
-        upgrade,
-        launched.session,
-        launched.reader,
-        launched.client,
-        Greeting {
-            owner: true,
-            size: launched.size,
-        },
-        host.closing.subscribe(),
-    ))
-}
-
-/// A command that was started, and its first client.
-pub(super) struct Launched {
-    pub(super) session: Arc<Session>,
-    pub(super) reader: Reader,
-    pub(super) client: Client,
-    /// Rows and columns it was started with.
-    pub(super) size: (u16, u16),
-}
-
-/// Starts what a request asks for.
-pub(super) async fn launch(
-    host: &Host,
-    sprite: Arc<LocalSprite>,
-    request: Request,
-) -> Result<Launched, ApiError> {
-    let size = request.size;
-    let (command, terms) = request.command(&sprite, &host.store.config().path)?;
-    // In a task of its own: a client that goes away now must not leave a command that nobody knows.
-    let starting = tokio::spawn(async move { sprite.start(command, terms).await });
-    let started = starting
-        .await
-        .map_err(|error| ApiError::internal("the command was not started", &error.into()))?;
-    let (session, reader, client) = started?;
-    Ok(Launched {
-        session,
-        reader,
-        client,
-        size,
-    })
+    let joined = match &request.attach {
+        Some(id) => join(&sprite, id)?,
+        None => launch(&host, sprite, request).await?,
+    };
+    Ok(connection::serve(upgrade, joined, host.closing.subscribe()))
 }
 
 /// `GET /exec/{session}` as WebSocket: history, then live.
@@ -103,27 +62,46 @@ pub(super) async fn attach(
 ) -> Result<Response, ApiError> {
     let sprite = host.store.get(&name)?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    join(&host, &sprite, &id, upgrade)
+    let joined = join(&sprite, &id)?;
+    Ok(connection::serve(upgrade, joined, host.closing.subscribe()))
 }
 
-fn join(
+/// Starts what a request asks for; the one who asked is its first client.
+pub(super) async fn launch(
     host: &Host,
-    sprite: &LocalSprite,
-    id: &str,
-    upgrade: WebSocketUpgrade,
-) -> Result<Response, ApiError> {
-    let session = sprite.sessions.get(id)?;
-    let (client, reader) = (session.client(), session.output.reader());
-    let greeting = Greeting {
-        owner: false,
-        size: (0, 0),
-    };
-    Ok(connection::serve(
-        upgrade,
+    sprite: Arc<LocalSprite>,
+    request: Request,
+) -> Result<Joined, ApiError> {
+    let size = request.size;
+    let (command, terms) = request.command(&sprite, &host.store.config().path)?;
+    let ports = Ports::follow(&sprite, BTreeSet::new());
+    // In a task of its own: a client that goes away now must not leave a command that nobody knows.
+    let starting = tokio::spawn(async move { sprite.start(command, terms).await });
+    let started = starting
+        .await
+        .map_err(|error| ApiError::internal("the command was not started", &error.into()))?;
+    let (session, reader, client) = started?;
+    Ok(Joined {
         session,
         reader,
         client,
-        greeting,
-        host.closing.subscribe(),
-    ))
+        greeting: Greeting { owner: true, size },
+        ports,
+    })
+}
+
+/// Joins a session that exists.
+pub(super) fn join(sprite: &Arc<LocalSprite>, id: &str) -> Result<Joined, ApiError> {
+    let session = sprite.sessions.get(id)?;
+    let (client, reader) = (session.client(), session.output.reader());
+    Ok(Joined {
+        session,
+        reader,
+        client,
+        greeting: Greeting {
+            owner: false,
+            size: (0, 0),
+        },
+        ports: Ports::follow(sprite, BTreeSet::new()),
+    })
 }

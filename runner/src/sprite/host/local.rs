@@ -23,6 +23,7 @@ use super::{
     error::ApiError,
     init::wire::ListeningPort,
     output::Reader,
+    ports::Ports,
     process::Command,
     record::{Record, Settings, Written},
     resolve::Root,
@@ -67,6 +68,7 @@ pub(super) struct LocalSprite {
     limits: Limits,
     pub(super) activity: Arc<Activity>,
     waker: Waker,
+    pub(super) port_watch: Ports,
     /// Read by whoever starts something, written by whoever needs nothing to start.
     gate: Arc<tokio::sync::RwLock<()>>,
 }
@@ -96,6 +98,7 @@ impl LocalSprite {
             record,
             settings: RwLock::new(written.settings),
             sessions: Sessions::default(),
+            port_watch: Ports::default(),
             gate: Arc::default(),
         }
     }
@@ -138,14 +141,12 @@ impl LocalSprite {
     }
 
     /// Connects to an address inside, waking the sprite. Whoever is connected holds a [`Busy`](super::activity::Busy).
-    #[allow(dead_code, reason = "tunnels and sprite URLs are the next step")]
     pub(super) async fn connect(&self, address: SocketAddr) -> Result<io::Result<TcpStream>, ApiError> {
         let sandbox = self.waker.wake().await?;
         Ok(sandbox.connect(address).await)
     }
 
     /// The TCP ports that listen inside, lowest first; none while it is cold.
-    #[allow(dead_code, reason = "the watch of ports is the next step")]
     pub(super) async fn ports(&self) -> io::Result<Vec<ListeningPort>> {
         match self.waker.awake().await {
             Some(sandbox) => sandbox.ports().await,

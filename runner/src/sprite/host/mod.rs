@@ -21,9 +21,11 @@ mod activity;
 mod address;
 mod auth;
 mod connection;
+mod control;
 mod error;
 mod exec;
 mod files;
+mod http_exec;
 pub mod init;
 mod isolation;
 mod kill;
@@ -31,6 +33,7 @@ mod limits;
 mod local;
 mod output;
 mod place;
+mod ports;
 mod process;
 mod pump;
 mod rate;
@@ -45,6 +48,7 @@ mod states;
 mod store;
 mod syscalls;
 mod tree;
+mod tunnel;
 mod waker;
 
 use std::{
@@ -177,9 +181,15 @@ impl Host {
             .route("/v1/sprites/{name}/check", get(sprites::check))
             .route("/v1/sprites/{name}/restart", post(sprites::restart))
             .route("/v1/sprites/{name}/upgrade", post(sprites::upgrade))
-            .route("/v1/sprites/{name}/exec", get(exec::start_or_list))
+            .route(
+                "/v1/sprites/{name}/exec",
+                get(exec::start_or_list).post(http_exec::run),
+            )
             .route("/v1/sprites/{name}/exec/{session}", get(exec::attach))
             .route("/v1/sprites/{name}/exec/{session}/kill", post(kill::kill))
+            .route("/v1/sprites/{name}/control", get(control::control))
+            .route("/v1/sprites/{name}/proxy", get(tunnel::proxy))
+            .route("/v1/sprites/{name}/ports/watch", get(tunnel::watch))
             .route("/v1/sprites/{name}/fs/read", get(files::read))
             .route("/v1/sprites/{name}/fs/write", put(files::write))
             .route("/v1/sprites/{name}/fs/list", get(files::list))

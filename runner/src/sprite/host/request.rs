@@ -25,7 +25,7 @@ pub(super) struct Request {
     dir: Option<String>,
     env: Vec<String>,
     stdin: Option<bool>,
-    tty: bool,
+    pub(super) tty: bool,
     /// Rows and columns.
     pub(super) size: (u16, u16),
     detachable: bool,
@@ -65,15 +65,21 @@ impl Request {
                 "cols" => request.size.1 = cells()?,
                 "detachable" => request.detachable = yes,
                 "max_run_after_disconnect" => request.keep = Some(duration(&value)?),
-                "id" => request.attach = Some(value),
+                "id" | "session_id" => request.attach = Some(value),
                 _ => {}
             }
         }
         Ok(request)
     }
 
+    /// Whether the command reads what clients send; a terminal does unless told otherwise.
+    pub(super) fn takes_stdin(&self) -> bool {
+        self.stdin.unwrap_or(self.tty)
+    }
+
     /// The command in that sprite. `path`: where programs are looked for by default.
     pub(super) fn command(self, sprite: &LocalSprite, path: &str) -> Result<(Command, Terms), ApiError> {
+        let stdin = self.takes_stdin();
         let (dir, shown) = match self.dir {
             Some(dir) => (
                 sprite.root.find(&dir, HOME, LastLink::Follow, Parents::MustExist),
@@ -117,7 +123,6 @@ impl Request {
         let keep = self
             .keep
             .unwrap_or(if self.tty { None } else { Some(KEEP_PIPES) });
-        let stdin = self.stdin.unwrap_or(self.tty);
         let tty = self.tty.then_some(self.size);
         let command = Command {
             program,

@@ -109,5 +109,23 @@ export default function (area) {
     assert.equal(await command.wait(), 128 + 15);
   });
 
-  area.notRun(["Sprite.execFileHTTP"], "not yet");
+  area.check(["Sprite.execFileHTTP"], async ({ sdk, sprite }) => {
+    const said = await sprite.execFileHTTP("sh", ["-c", "cat; echo $A; pwd; echo err >&2"], {
+      input: "from stdin\n",
+      env: { A: "b", PATH: "/usr/bin:/bin" },
+      cwd: "/tmp",
+    });
+    assert.match(said.stdout, /^from stdin\nb\n.*\/tmp\n$/);
+    assert.deepEqual([said.stderr, said.exitCode], ["err\n", 0]);
+    const raw = await sprite.execFileHTTP("head", ["-c", "40000", "/dev/zero"], { encoding: "buffer", timeout: 20_000 });
+    assert.ok(raw.stdout.equals(Buffer.alloc(40_000)));
+    await assert.rejects(sprite.execFileHTTP("sh", ["-c", "echo out; exit 9"]), (error) => {
+      assert.ok(error instanceof sdk.ExecError);
+      assert.deepEqual([error.exitCode, error.stdout], [9, "out\n"]);
+      return true;
+    });
+    await assert.rejects(sprite.execFileHTTP("sleep", ["1000"], { timeout: 100 }), { name: "TimeoutError" });
+    const nowhere = sprite.client.sprite("absent").execFileHTTP("true");
+    await assert.rejects(nowhere, { name: "APIError", errorCode: "sprite_not_found" });
+  });
 }
