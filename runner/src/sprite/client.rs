@@ -15,7 +15,7 @@ use super::{
 
 /// A create may have to wait for a machine; everything else is quick or streams.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: usize = 50;
 

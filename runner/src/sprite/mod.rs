@@ -22,6 +22,7 @@
 //! ```
 
 mod answer;
+mod checkpoint;
 mod client;
 mod connection;
 mod error;
@@ -39,6 +40,7 @@ mod wire_sprites;
 use reqwest::{Method, Url};
 use retry::Twice;
 
+pub use checkpoint::Checkpoint;
 pub use client::Sprites;
 pub use error::SpriteError;
 pub use exec::{Disconnected, Exec, ExecFrame, ExecInput, ExecOutput, ExecRequest};

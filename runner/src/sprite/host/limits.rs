@@ -33,6 +33,10 @@ pub struct Limits {
     pub watches: usize,
     /// Directories one of them watches.
     pub watched_dirs: usize,
+    /// Checkpoints by request that a sprite keeps.
+    pub checkpoints: usize,
+    /// Automatic checkpoints that a sprite keeps; the oldest makes room.
+    pub auto_checkpoints: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +56,8 @@ impl Default for Limits {
             tree_entries: 1_000_000,
             watches: 64,
             watched_dirs: 8_192,
+            checkpoints: 64,
+            auto_checkpoints: 8,
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     HostConfig, Limits,
     activity::{Activity, Bustle},
     address::Address,
+    checkpoint::Checkpoints,
     error::ApiError,
     init::wire::ListeningPort,
     output::Reader,
@@ -65,6 +66,7 @@ pub(super) struct LocalSprite {
     settings: RwLock<Settings>,
     pub(super) root: Root,
     pub(super) sessions: Sessions,
+    pub(super) checkpoints: Checkpoints,
     limits: Limits,
     pub(super) activity: Arc<Activity>,
     waker: Waker,
@@ -91,6 +93,7 @@ impl LocalSprite {
             Arc::clone(&activity),
         );
         Self {
+            checkpoints: Checkpoints::new(path.parent().unwrap_or(&path).to_owned()),
             root: Root::new(path, config.isolation.view()),
             limits: config.limits.clone(),
             activity,
@@ -156,7 +159,6 @@ impl LocalSprite {
 
     /// Stops every process in it until the answer is dropped; `None` while it is cold. Nothing starts in the meantime if
     /// the caller holds it [`still`](Self::still).
-    #[allow(dead_code, reason = "checkpoints are the next step")]
     pub(super) async fn freeze(&self) -> io::Result<Option<Frozen>> {
         match self.waker.awake().await {
             Some(sandbox) => sandbox.freeze().await.map(Some),

@@ -20,6 +20,7 @@
 mod activity;
 mod address;
 mod auth;
+mod checkpoint;
 mod connection;
 mod control;
 mod error;
@@ -31,6 +32,7 @@ mod isolation;
 mod kill;
 mod limits;
 mod local;
+mod ndjson;
 mod output;
 mod place;
 mod ports;
@@ -199,6 +201,16 @@ impl Host {
             .route("/v1/sprites/{name}/fs/chmod", post(files::chmod))
             .route("/v1/sprites/{name}/fs/chown", post(files::chown))
             .route("/v1/sprites/{name}/fs/watch", get(files::watch))
+            .route("/v1/sprites/{name}/checkpoint", post(checkpoint::create))
+            .route("/v1/sprites/{name}/checkpoints", get(checkpoint::list))
+            .route(
+                "/v1/sprites/{name}/checkpoints/{id}",
+                get(checkpoint::show).delete(checkpoint::remove),
+            )
+            .route(
+                "/v1/sprites/{name}/checkpoints/{id}/restore",
+                post(checkpoint::restore),
+            )
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))

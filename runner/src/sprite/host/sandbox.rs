@@ -4,7 +4,7 @@
 //! waits for an answer or an exit hears so at once.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::{
+    net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair},
+    process::Pid,
+};
 use tokio::{
     io::Interest,
     net::{TcpStream, UnixDatagram},
@@ -32,6 +35,7 @@ use super::{
         wire::{self, ListeningPort, MAX_PACKET, Orders, Reply, Request, Start},
     },
     process::{self, Started},
+    tree,
 };
 use crate::sprite::Signal;
 
@@ -48,6 +52,8 @@ const KILLED: i32 = 137;
 #[derive(Debug)]
 pub(super) struct Sandbox {
     link: Arc<Link>,
+    /// Its outer stage, as the host knows it.
+    init: Option<Pid>,
     /// What Landlock does for it; empty without walls.
     pub(super) files: String,
     /// Where the sprite's requests to the outside arrive, until somebody takes it.
@@ -122,11 +128,13 @@ impl Sandbox {
             waiting: Mutex::default(),
             next: AtomicU64::new(1),
         });
+        let init = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let (ended, watch_ended) = watch::channel(false);
         let (alive, gone) = oneshot::channel();
         tokio::spawn(attend(Arc::clone(&link), buffer, child, gone, ended));
         Ok(Self {
             link,
+            init,
             files,
             proxy: Mutex::new(proxy),
             ended: watch_ended,
@@ -218,7 +226,10 @@ impl Sandbox {
     pub(super) async fn freeze(&self) -> io::Result<Frozen> {
         let (answered, answer) = oneshot::channel();
         self.link.waiting().frozen = Some(answered);
-        let frozen = Frozen(Arc::clone(&self.link));
+        let frozen = Frozen {
+            link: Arc::clone(&self.link),
+            init: self.init,
+        };
         self.link.send(&Request::Freeze { frozen: true }).await?;
         let answer = time::timeout(ANSWER_WITHIN, answer).await;
         match answer.map_err(|_| io::ErrorKind::TimedOut)? {
@@ -230,11 +241,21 @@ impl Sandbox {
 
 /// Stopped processes; they go on when this is dropped.
 #[derive(Debug)]
-pub(super) struct Frozen(Arc<Link>);
+pub(super) struct Frozen {
+    link: Arc<Link>,
+    init: Option<Pid>,
+}
+
+impl Frozen {
+    /// The processes that were stopped, by the ids that the host knows them by, and the init's. Blocks shortly.
+    pub(super) fn processes(&self) -> BTreeSet<i32> {
+        self.init.map(tree::descendants).unwrap_or_default()
+    }
+}
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        let link = Arc::clone(&self.0);
+        let link = Arc::clone(&self.link);
         // Without a runtime the host is ending, and its sprites with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

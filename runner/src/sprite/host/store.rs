@@ -16,6 +16,7 @@ use futures::future::join_all;
 use super::{
     HostConfig, HostError,
     activity::Bustle,
+    checkpoint,
     error::ApiError,
     files, isolation,
     local::{LocalSprite, ORGANIZATION, State},
@@ -76,6 +77,7 @@ impl Store {
             let written = Written::read(&path).map_err(at(&path))?;
             let root = path.join("root");
             make_root(&root, written.record.user).map_err(at(&root))?;
+            checkpoint::recover(&path);
             let sprite = LocalSprite::new(written, root, &config, &bustle);
             sprites.insert(sprite.record.name.clone(), Arc::new(sprite));
         }

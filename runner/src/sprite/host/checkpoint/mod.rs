@@ -1,0 +1,204 @@
+//! Checkpoints: a sprite's files as they were at a moment, to look back at and to go back to.
+//!
+//! A checkpoint is a *manifest* of all entries and *objects*, immutable copies of regular files, shared by all checkpoints
+//! of the sprite. A file that has not changed since the last known state is not even opened, so a checkpoint of an unchanged
+//! tree is one walk and one manifest. Objects share their blocks with the sprite's files where the file system can clone.
+//!
+//! Invariant: a checkpoint is visible only whole; nothing but the host's own requests changes a sprite while one is taken or
+//! restored; checkpoints live and die with their sprite.
+
+mod apply;
+mod capture;
+mod copy;
+mod cut;
+mod decode;
+mod descent;
+mod disk;
+mod encode;
+mod endpoint;
+mod info;
+mod manifest;
+mod still;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod vault;
+mod work;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+pub(super) use endpoint::{create, list, remove, restore, show};
+pub(super) use work::Reason;
+
+use self::{capture::Found, info::Info, still::Still, vault::Vault};
+use super::{Limits, error::ApiError, local::LocalSprite};
+use crate::sprite::checkpoint::{CURRENT, Checkpoint};
+
+/// Why there is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckpointError {
+    #[error("checkpoint {id} does not exist; list the sprite's checkpoints")]
+    NotFound { id: String },
+    #[error("checkpoint {id} is damaged and can't be restored; pick another one")]
+    Damaged { id: String },
+    #[error("a restore of checkpoint {id} is not finished; restore it again first")]
+    InUse { id: String },
+    #[error("the sprite has {limit} checkpoints, as many as it may; delete some first")]
+    Limit { limit: usize },
+    #[error("the checkpoint could not be read or written: {0}")]
+    Storage(#[from] io::Error),
+}
+
+impl From<rustix::io::Errno> for CheckpointError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Storage(errno.into())
+    }
+}
+
+impl From<CheckpointError> for ApiError {
+    fn from(error: CheckpointError) -> Self {
+        let message = error.to_string();
+        match error {
+            CheckpointError::NotFound { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "checkpoint_not_found", message)
+            }
+            CheckpointError::Damaged { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_damaged", message),
+            CheckpointError::InUse { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_in_use", message),
+            CheckpointError::Limit { limit } => Self::limit("checkpoint_limit_exceeded", message, limit),
+            CheckpointError::Storage(source) => Self::internal("the checkpoint failed", &source),
+        }
+    }
+}
+
+/// A checkpoint that was taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) checkpoint: Checkpoint,
+    found: Found,
+}
+
+/// The checkpoints of one sprite.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// The sprite's directory, in which its root is.
+    home: PathBuf,
+    /// Held by the one that takes, restores or drops a checkpoint.
+    busy: Arc<Mutex<()>>,
+}
+
+impl Checkpoints {
+    /// Of the sprite in that directory.
+    pub(super) fn new(home: PathBuf) -> Self {
+        Self {
+            home,
+            busy: Arc::default(),
+        }
+    }
+
+    async fn busy(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.busy).lock_owned().await
+    }
+}
+
+/// Finishes or discards what a host that died was doing with the sprite in that directory. Blocks. A restore that can't be
+/// finished stays written down: the sprite says so by the health of its present state, and another restore mends it.
+pub(super) fn recover(home: &Path) {
+    if let Err(error) = work::recover(home) {
+        tracing::error!(%error, sprite = %home.display(), "a restore that was cut short could not be finished");
+    }
+}
+
+/// Takes a checkpoint. A dropped future leaves it to be finished by itself.
+///
+/// Whoever is about to do something risky to a sprite (a restore does, by itself) takes one with [`Reason::Before`]: the
+/// sprite keeps a few of those, and the oldest goes.
+pub(super) async fn take(
+    sprite: &Arc<LocalSprite>,
+    reason: Reason,
+    limits: &Limits,
+) -> Result<Taken, CheckpointError> {
+    let busy = sprite.checkpoints.busy().await;
+    let shut = sprite.still().await;
+    let still = Still {
+        frozen: sprite.freeze().await?,
+        _shut: shut,
+    };
+    let (home, limits) = (sprite.checkpoints.home.clone(), limits.clone());
+    let taken = blocking(move || {
+        let _busy = busy;
+        work::take(&home, reason, &limits, still)
+    });
+    let (info, found) = taken.await?;
+    Ok(Taken {
+        checkpoint: info.wire(),
+        found,
+    })
+}
+
+/// Ends everything that runs in the sprite and puts its files back.
+async fn put_back(
+    sprite: &Arc<LocalSprite>,
+    id: String,
+    limits: &Limits,
+) -> Result<apply::Done, CheckpointError> {
+    let busy = sprite.checkpoints.busy().await;
+    let shut = sprite.still().await;
+    sprite.end().await;
+    let (home, limits) = (sprite.checkpoints.home.clone(), limits.clone());
+    blocking(move || {
+        let _held = (busy, shut);
+        work::restore(&home, &id, &limits)
+    })
+    .await
+}
+
+async fn drop_one(sprite: &Arc<LocalSprite>, id: String) -> Result<(), CheckpointError> {
+    let busy = sprite.checkpoints.busy().await;
+    let home = sprite.checkpoints.home.clone();
+    blocking(move || {
+        let _busy = busy;
+        work::remove(&home, &id)
+    })
+    .await
+}
+
+/// All checkpoints, the newest first, after the present state.
+async fn all(sprite: &LocalSprite) -> Result<Vec<Info>, CheckpointError> {
+    let home = sprite.checkpoints.home.clone();
+    blocking(move || {
+        let Some(vault) = Vault::open(&home)? else {
+            return Ok(vec![current(&vault::State::default(), false)]);
+        };
+        let mut found = vec![current(&vault.state()?, vault.intent()?.is_some())];
+        found.extend(vault.list()?);
+        Ok(found)
+    })
+    .await
+}
+
+fn current(state: &vault::State, is_torn: bool) -> Info {
+    Info {
+        id: CURRENT.to_owned(),
+        create_time: Timestamp::now().to_string(),
+        source_id: state.parent.clone(),
+        history: state.history.clone(),
+        whole: true,
+        is_torn,
+        ..Info::default()
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
+) -> Result<T, CheckpointError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CheckpointError::Storage(io::Error::other(error)))?
+}

@@ -1,0 +1,224 @@
+//! What is done to take, restore and drop a checkpoint. Everything here blocks.
+//!
+//! Invariant: a restore is written down before it changes anything and done again until it has come to its end, so a host
+//! that dies in the middle leaves a sprite that its next start finishes.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use jiff::Timestamp;
+use rustix::fs::syncfs;
+
+use super::{
+    CheckpointError,
+    apply::{Apply, Done},
+    capture::{Capture, Found, ManifestReader, SETTLED, Trust},
+    info::Info,
+    still::Still,
+    sweep::sweep,
+    vault::{Build, Intent, Vault},
+};
+use crate::sprite::host::Limits;
+
+/// How many restores a sprite remembers.
+const MAX_HISTORY: usize = 256;
+
+/// Why a checkpoint is taken.
+#[derive(Debug, Clone)]
+pub(in crate::sprite::host) enum Reason {
+    /// Somebody asked for it, perhaps with a comment.
+    Asked(Option<String>),
+    /// The host is about to do something that may have to be undone.
+    Before(String),
+}
+
+/// Takes a checkpoint. `still` keeps the sprite's files as they are, until it is dropped.
+pub(super) fn take(
+    home: &Path,
+    reason: Reason,
+    limits: &Limits,
+    still: Still,
+) -> Result<(Info, Found), CheckpointError> {
+    let vault = Vault::create(home)?;
+    if let Reason::Asked(_) = reason {
+        let limit = limits.checkpoints;
+        if vault.list()?.iter().filter(|info| !info.is_auto).count() >= limit {
+            return Err(CheckpointError::Limit { limit });
+        }
+    }
+    let mapped = still.shared_mappings();
+    let captured = capture(&vault, &mapped);
+    drop(still);
+    let taken = keep(&vault, captured?, reason)?;
+    prune(&vault, limits)?;
+    Ok(taken)
+}
+
+/// Walks the tree into a new build.
+pub(super) fn capture(vault: &Vault, mapped: &BTreeSet<u64>) -> io::Result<(Build, Found)> {
+    let walk = |base: Option<ManifestReader>| -> io::Result<_> {
+        let mut build = vault.begin()?;
+        let base = base.map(|base| (base, Trust::Earlier));
+        let out = build.manifest.try_clone()?;
+        let walk = Capture::new(vault.home(), base, out, Some(&mut build.objects), mapped)?;
+        let (_, found) = walk.run()?;
+        Ok((build, found))
+    };
+    match walk(vault.base()) {
+        // The base turned out to be damaged; without it everything counts as changed.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "the last known state of a sprite can't be read: its files are copied anew");
+            walk(None)
+        }
+        done => done,
+    }
+}
+
+/// Makes what was captured a checkpoint.
+pub(super) fn keep(
+    vault: &Vault,
+    (build, found): (Build, Found),
+    reason: Reason,
+) -> io::Result<(Info, Found)> {
+    let mut state = vault.state()?;
+    let all = vault.list()?;
+    // A host that died after a checkpoint appeared may not have counted it.
+    state.serial = all
+        .iter()
+        .map(|info| info.serial)
+        .max()
+        .unwrap_or(0)
+        .max(state.serial)
+        + 1;
+    let (comment, is_auto) = match reason {
+        Reason::Asked(comment) => (comment, false),
+        Reason::Before(what) => (Some(format!("before {what}")), true),
+    };
+    let last = if is_auto {
+        &mut state.last_auto
+    } else {
+        &mut state.last
+    };
+    let id = loop {
+        *last += 1;
+        let id = Info::id_of(*last, is_auto);
+        if all.iter().all(|info| info.id != id) {
+            break id;
+        }
+    };
+    let mut info = Info {
+        id: id.clone(),
+        serial: state.serial,
+        create_time: Timestamp::now().to_string(),
+        comment,
+        is_auto,
+        source_id: state.parent.replace(id),
+        history: state.history.clone(),
+        entries: found.entries,
+        bytes: found.bytes,
+        whole: true,
+        ..Info::default()
+    };
+    vault.publish(build, &mut info, &state)?;
+    Ok((info, found))
+}
+
+/// Keeps the state of a sprite in which nothing runs as an automatic checkpoint, and puts back another one.
+pub(super) fn restore(home: &Path, id: &str, limits: &Limits) -> Result<Done, CheckpointError> {
+    let vault = Vault::create(home)?;
+    let info = vault.get(id)?;
+    let info = info.ok_or_else(|| CheckpointError::NotFound { id: id.to_owned() })?;
+    // Read to its end before anything is changed.
+    let whole = vault.manifest(id).and_then(|mut manifest| manifest.finish());
+    if !info.whole || whole.is_err() {
+        return Err(CheckpointError::Damaged { id: id.to_owned() });
+    }
+    let done = put_back(&vault, id)?;
+    prune(&vault, limits)?;
+    Ok(done)
+}
+
+/// Keeps the state of a sprite in which nothing runs, and puts back a checkpoint that is whole.
+pub(super) fn put_back(vault: &Vault, id: &str) -> io::Result<Done> {
+    let captured = capture(vault, &BTreeSet::new())?;
+    keep(vault, captured, Reason::Before(format!("restoring {id}")))?;
+    let mut then = vault.state()?;
+    then.history.push(format!("to={id};time={}", Timestamp::now()));
+    let excess = then.history.len().saturating_sub(MAX_HISTORY);
+    then.history.drain(..excess);
+    then.parent = Some(id.to_owned());
+    let intent = Intent {
+        target: id.to_owned(),
+        then,
+    };
+    vault.set_intent(&intent)?;
+    carry_out(vault, &intent)
+}
+
+/// Does what the intent says, from wherever it was left.
+fn carry_out(vault: &Vault, intent: &Intent) -> io::Result<Done> {
+    let objects = vault.objects()?;
+    let walk = |known| {
+        let target = vault.manifest(&intent.target)?;
+        Apply::new(vault.home(), &objects, known, target)?.run()
+    };
+    let done = match walk(vault.base()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => walk(None)?,
+        done => done?,
+    };
+    if !done.nothing() {
+        syncfs(vault.home())?;
+        // What was just put back must not look as if it could have been changed since.
+        std::thread::sleep(SETTLED);
+    }
+    let target = vault.manifest(&intent.target)?;
+    let file = vault.begin_base()?;
+    let (base, mapped) = (Some((target, Trust::Restored)), BTreeSet::new());
+    Capture::new(vault.home(), base, &file, None, &mapped)?.run()?;
+    vault.finish_base(&file)?;
+    vault.set_state(&intent.then)?;
+    vault.clear_intent()?;
+    Ok(done)
+}
+
+/// Takes out a checkpoint and frees what only it needed.
+pub(super) fn remove(home: &Path, id: &str) -> Result<(), CheckpointError> {
+    let not_found = || CheckpointError::NotFound { id: id.to_owned() };
+    let vault = Vault::open(home)?.ok_or_else(not_found)?;
+    vault.get(id)?.ok_or_else(not_found)?;
+    if vault.intent()?.is_some_and(|intent| intent.target == id) {
+        return Err(CheckpointError::InUse { id: id.to_owned() });
+    }
+    vault.drop_checkpoint(id)?;
+    Ok(sweep(&vault)?)
+}
+
+/// Drops the oldest automatic checkpoints that are too many, and frees what nobody needs.
+fn prune(vault: &Vault, limits: &Limits) -> io::Result<()> {
+    let all = vault.list()?;
+    let autos = all.iter().filter(|info| info.is_auto);
+    for info in autos.skip(limits.auto_checkpoints.max(1)) {
+        vault.drop_checkpoint(&info.id)?;
+    }
+    if let Err(error) = sweep(vault) {
+        tracing::warn!(%error, "copies of files that nobody needs could not be removed; it is tried again");
+    }
+    Ok(())
+}
+
+/// Finishes or discards what an earlier host was doing when it died.
+pub(super) fn recover(home: &Path) -> io::Result<()> {
+    let Some(vault) = Vault::open(home)? else {
+        return Ok(());
+    };
+    vault.discard_unfinished()?;
+    if let Some(intent) = vault.intent()? {
+        let done = carry_out(&vault, &intent)?;
+        tracing::info!(
+            checkpoint = intent.target,
+            written = done.written,
+            removed = done.removed,
+            "finished a restore that an earlier host had begun",
+        );
+    }
+    Ok(())
+}
