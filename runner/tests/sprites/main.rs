@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api;
 mod checkpoints;
 mod commands;
+mod control;
 mod files;
 mod fixture;
 mod hosts;
 mod sessions;
+mod socket;
 mod trees;
+mod urls;
 mod walls;

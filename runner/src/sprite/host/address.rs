@@ -50,7 +50,6 @@ impl Address {
         format!("{}://{name}.{}{port}/", self.scheme, self.domain)
     }
 
-    #[allow(dead_code, reason = "the proxy of sprite URLs is the next step")]
     /// The sprite that a `Host` header means; `None` if it means the host itself.
     pub(super) fn sprite(&self, host: &str) -> Option<String> {
         let host = match host.rsplit_once(':') {

@@ -51,6 +51,7 @@ mod store;
 mod syscalls;
 mod tree;
 mod tunnel;
+mod urls;
 mod waker;
 
 use std::{
@@ -172,7 +173,7 @@ impl Host {
         })
     }
 
-    /// The API, under `/v1`. Every route asks for the bearer token.
+    /// The API, under `/v1`, of which every route asks for the bearer token; and the sprites' own addresses.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/v1/sprites", get(sprites::list).post(sprites::create))
@@ -214,6 +215,8 @@ impl Host {
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))
+            // The outermost: what is for a sprite's own address is none of the API's.
+            .layer(middleware::from_fn_with_state(self.clone(), urls::route))
             .with_state(self.clone())
     }
 

@@ -56,7 +56,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    #[allow(dead_code, reason = "the proxy of sprite URLs is the next step")]
     /// Whether anybody may use the sprite's URL.
     pub(super) fn is_public(&self) -> bool {
         self.url_settings.auth.as_deref() == Some("public")

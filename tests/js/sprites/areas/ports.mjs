@@ -5,18 +5,17 @@ import { assert, once, until } from "../harness.mjs";
 
 // A server inside the sprite that sends back what it is sent, in capitals; it says its port first.
 const SHOUTER = `
-import socket
-server = socket.create_server(("127.0.0.1", 0))
-print("port", server.getsockname()[1], flush=True)
-while True:
-    peer, _ = server.accept()
-    while data := peer.recv(65536):
-        peer.sendall(data.upper())
-    peer.close()
+use IO::Socket::INET; $| = 1;
+my $server = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1") or die $!;
+print "port ", $server->sockport, "\\n";
+while (my $peer = $server->accept) {
+  while (sysread($peer, my $data, 65536)) { print $peer uc $data; $peer->flush }
+  close $peer;
+}
 `;
 
 async function shouter(sprite) {
-  const command = sprite.spawn("python3", ["-c", SHOUTER]);
+  const command = sprite.spawn("perl", ["-e", SHOUTER]);
   const said = await until(command.stdout, "\n");
   return { command, port: Number(/port (\d+)/.exec(said)[1]) };
 }
@@ -121,7 +120,7 @@ export default function (area) {
         break;
       }
       // A terminal's own connection tells of ports as well.
-      const command = sprite.createSession("python3", ["-c", SHOUTER]);
+      const command = sprite.createSession("perl", ["-e", SHOUTER]);
       const opened = await new Promise((resolve) => {
         command.on("message", (message) => message.type === "port_opened" && resolve(message));
       });
