@@ -323,3 +323,48 @@ fn error(message: &str) -> WatchMessage {
         message: message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::sprite::host::resolve::View;
+
+    #[test]
+    fn what_the_kernel_could_not_keep_is_said_to_be_lost() {
+        let most: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path().canonicalize().unwrap(), View::Open);
+        let place = root.find("/", "/", LastLink::Keep, Parents::MustExist).unwrap();
+        let mut watcher = Watcher::new(root, false, &Limits::default()).unwrap();
+        watcher.add(&place).unwrap();
+        // Two files by turns, as the kernel tells the same thing twice in a row only once.
+        for _ in 0..=most / 4 {
+            for name in ["a", "b"] {
+                let path = dir.path().join(name);
+                fs::write(&path, "").unwrap();
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let mut told = Vec::new();
+        loop {
+            let read = watcher.read().unwrap();
+            if read.is_empty() {
+                break;
+            }
+            told.extend(read);
+        }
+        assert!(matches!(told.last(), Some(WatchMessage::Error { message }) if message.contains("lost")));
+        assert!(told.len() > most / 2, "what it kept is told: {}", told.len());
+        // And it goes on.
+        fs::write(dir.path().join("c"), "").unwrap();
+        assert!(
+            matches!(&watcher.read().unwrap()[..], [WatchMessage::Event { path, .. }, ..] if path.ends_with("/c"))
+        );
+    }
+}
