@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    fixture::{PATIENCE, Running, TOKEN, run, sprite},
+    fixture::{PATIENCE, Running, TOKEN, run, sh, sprite},
     socket::Socket,
 };
 
@@ -146,6 +146,64 @@ async fn settings_outlive_the_host_and_nonsense_changes_none() {
         (&there["labels"], &there["config"]["ram_mb"]),
         (&json!(["new"]), &json!(64))
     );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn every_refusal_is_json_with_a_code() {
+    let (_dir, host, _sprite) = sprite().await;
+    for (method, path, status, code) in [
+        (Method::GET, "?max_results=many", 400, "bad_request"),
+        (Method::POST, "", 400, "bad_request"),
+        (Method::GET, "/%ff", 400, "bad_request"),
+        (Method::GET, "/absent", 404, "sprite_not_found"),
+        (Method::GET, "/agent-7/absent", 404, "no_such_endpoint"),
+        (Method::PATCH, "/agent-7", 405, "method_not_allowed"),
+        (Method::GET, "/agent-7/control", 400, "bad_request"),
+        (
+            Method::POST,
+            "/agent-7/exec/absent/kill",
+            404,
+            "session_not_found",
+        ),
+    ] {
+        let refused = ask(&host, method, path, None).await;
+        assert_eq!(refused.status().as_u16(), status, "{path}");
+        let refused: Value = refused.json().await.unwrap();
+        assert_eq!(refused["error"], code, "{path}: {refused}");
+        assert!(
+            refused["message"].as_str().is_some_and(|text| !text.is_empty()),
+            "{path}"
+        );
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_is_free_as_soon_as_its_sprite_is_gone_whoever_asks_meanwhile() {
+    let (_dir, host, sprite) = sprite().await;
+    for round in 0..20 {
+        let id = host.sprites.get("agent-7").await.unwrap().id;
+        // A command that is under way, several who delete, and somebody who keeps asking.
+        let (_, deleted, again, asked) = tokio::join!(
+            sprite.exec(sh("sleep 1000")),
+            ask(&host, Method::DELETE, "/agent-7", None),
+            ask(&host, Method::DELETE, "/agent-7", None),
+            sprite.exec(sh("true")),
+        );
+        let mut outcomes = [deleted.status().as_u16(), again.status().as_u16()];
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, [204, 404], "round {round}");
+        if let Err(error) = asked {
+            assert_eq!(error.code(), "sprite_gone", "{error}");
+        }
+        assert_eq!(
+            create(&host, json!({ "name": "agent-7" })).await.status(),
+            StatusCode::CREATED
+        );
+        assert_ne!(host.sprites.get("agent-7").await.unwrap().id, id);
+        run(&sprite, "true").await;
+    }
     host.stop().await;
 }
 

@@ -18,6 +18,9 @@ use rustix::io::Errno;
 use super::{rate::Left, resolve::Lost};
 use crate::sprite::{FileErrorKind, wire::ApiErrorBody, wire_files::FileErrorBody};
 
+/// What the framework says of a refusal is a sentence.
+const MAX_WORDING_BYTES: usize = 4 << 10;
+
 /// Why a host could not be opened or served.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -328,6 +331,25 @@ impl IntoResponse for Failure {
             Self::File(error) => error.into_response(),
         }
     }
+}
+
+/// Makes JSON of refusals that the framework words itself: of a query it can't read, for example.
+pub(super) async fn speak_json(response: Response) -> Response {
+    let status = response.status();
+    let content = response.headers().get(header::CONTENT_TYPE);
+    let is_text = content.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !(status.is_client_error() || status.is_server_error()) || !is_text {
+        return response;
+    }
+    let said = axum::body::to_bytes(response.into_body(), MAX_WORDING_BYTES)
+        .await
+        .unwrap_or_default();
+    let code = if status.is_client_error() {
+        "bad_request"
+    } else {
+        "internal"
+    };
+    ApiError::new(status, code, String::from_utf8_lossy(&said)).into_response()
 }
 
 pub(super) async fn no_such_route() -> ApiError {

@@ -139,6 +139,7 @@ impl LocalSprite {
         terms: Terms,
     ) -> Result<(Arc<Session>, Reader, Client), ApiError> {
         let _open = self.open().await;
+        self.sessions.check_open()?;
         let busy = self.activity.begin()?;
         let sandbox = self.waker.wake().await?;
         self.sessions
@@ -148,6 +149,7 @@ impl LocalSprite {
 
     /// Connects to an address inside, waking the sprite. Whoever is connected holds a [`Busy`](super::activity::Busy).
     pub(super) async fn connect(&self, address: SocketAddr) -> Result<io::Result<TcpStream>, ApiError> {
+        self.sessions.check_open()?;
         let sandbox = self.waker.wake().await?;
         Ok(sandbox.connect(address).await)
     }

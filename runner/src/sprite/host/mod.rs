@@ -214,6 +214,7 @@ impl Host {
             )
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
+            .layer(middleware::map_response(error::speak_json))
             .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))
             // The outermost: what is for a sprite's own address is none of the API's.
             .layer(middleware::from_fn_with_state(self.clone(), urls::route))

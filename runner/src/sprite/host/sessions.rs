@@ -76,6 +76,16 @@ impl Sessions {
         self.table().closed = true;
     }
 
+    /// Whether something may still start.
+    pub(super) fn check_open(&self) -> Result<(), ApiError> {
+        if self.table().closed {
+            return Err(ApiError::gone(
+                "the sprite is being deleted or its host is shutting down",
+            ));
+        }
+        Ok(())
+    }
+
     /// Starts a command. The reader and the client are there before the command is, so no byte is missed. The sprite is
     /// busy until the command has ended.
     ///

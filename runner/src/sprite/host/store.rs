@@ -242,26 +242,18 @@ impl Store {
         Ok(sprite)
     }
 
-    /// Takes a sprite out of the table, ends its commands and removes its files. Gone is gone once this returns; the
-    /// files of a large sprite may take longer to disappear.
+    /// Ends a sprite's commands and takes it away. Its name and its user are free once nothing of it runs any more. Gone is
+    /// gone once this returns; the files of a large sprite may take longer to disappear.
     pub(super) async fn delete(self: &Arc<Self>, name: &str) -> Result<(), ApiError> {
-        let removed = self
-            .sprites
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
-        let sprite = removed.ok_or_else(|| ApiError::no_sprite(name))?;
+        let sprite = self.get(name)?;
         sprite.sessions.close();
+        // Waits for what is being started or restored; what comes after that finds it closed.
+        let _still = sprite.still().await;
         sprite.end().await;
-        let (store, id, name) = (Arc::clone(self), sprite.record.id.clone(), name.to_owned());
-        let moved = tokio::task::spawn_blocking(move || {
-            let _changing = store.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let gone = store.dir.join("gone").join(id);
-            fs::rename(store.dir.join("sprites").join(name), &gone).map(|()| gone)
-        });
-        let gone = moved.await.map_err(io::Error::other).and_then(|moved| moved);
-        let gone =
-            gone.map_err(|error| ApiError::internal("the sprite's files could not be removed", &error))?;
+        let (store, leaving) = (Arc::clone(self), Arc::clone(&sprite));
+        let moved = tokio::task::spawn_blocking(move || store.move_away(&leaving)).await;
+        let gone = moved
+            .map_err(|error| ApiError::internal("the sprite was not deleted", &io::Error::other(error)))??;
         sprite.activity.announce();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = files::remove_tree(&gone) {
@@ -269,6 +261,22 @@ impl Store {
             }
         });
         Ok(())
+    }
+
+    /// Takes a sprite's files away by one rename, and the sprite out of the table. Blocks.
+    fn move_away(&self, sprite: &Arc<LocalSprite>) -> Result<PathBuf, ApiError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &sprite.record.name;
+        // Somebody else may have deleted it meanwhile, and made another one of that name.
+        if !self.get(name).is_ok_and(|there| Arc::ptr_eq(&there, sprite)) {
+            return Err(ApiError::no_sprite(name));
+        }
+        let gone = self.dir.join("gone").join(&sprite.record.id);
+        fs::rename(self.dir.join("sprites").join(name), &gone)
+            .map_err(|error| ApiError::internal("the sprite's files could not be removed", &error))?;
+        let mut sprites = self.sprites.write().unwrap_or_else(PoisonError::into_inner);
+        sprites.remove(name);
+        Ok(gone)
     }
 
     /// Refuses new commands and ends the running ones, in all sprites.
