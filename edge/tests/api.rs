@@ -363,6 +363,14 @@ async fn what_makes_no_sense_is_refused_with_a_code() {
         ),
         (
             "POST",
+            "/integrations",
+            json!({"name": "github", "settings": {"channel": "github", "bot_login": "bot"},
+                   "secrets": {"channel": "github", "webhook_secret": "x", "token": "github_pat_\u{2026}"}}),
+            400,
+            "invalid_request",
+        ),
+        (
+            "POST",
             "/agents",
             json!({"handle": "x".repeat(3 << 20)}),
             413,

@@ -16,6 +16,8 @@ use roost_shared::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::reason::reason;
+
 /// How long a request may take beyond the time the edge may hold it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The helper in the sprite waits 20 s for an answer before it asks again.
@@ -147,7 +149,7 @@ impl EdgeClient {
 
 async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
     let unavailable = |error: reqwest::Error| EdgeError::Unavailable {
-        reason: without_url(error),
+        reason: reason(&error),
         retry_after: None,
     };
     let response = request.send().await.map_err(unavailable)?;
@@ -186,17 +188,4 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeE
         },
         _ => EdgeError::Refused(problem),
     })
-}
-
-/// The error and what caused it, in one line; reqwest says only the outermost.
-fn without_url(error: reqwest::Error) -> String {
-    use std::error::Error;
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -12,6 +12,7 @@ pub mod fixture;
 pub mod model;
 pub mod node;
 mod random;
+mod reason;
 pub mod sprite;
 pub mod standin;
 pub mod tool;

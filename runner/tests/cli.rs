@@ -115,6 +115,17 @@ fn with_json_errors_are_json_and_data_is_one_line() {
     let error = roost(&["edge", "--json"]);
     let error: serde_json::Value = serde_json::from_slice(&error.stderr).unwrap();
     assert_eq!(error["error"]["code"], "no_master_key");
+    let misused = roost(&["send", "--json"]);
+    assert_eq!(misused.status.code(), Some(2));
+    let misused: serde_json::Value = serde_json::from_slice(&misused.stderr).unwrap();
+    assert_eq!(misused["error"]["code"], "usage");
+    assert!(
+        misused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("--secret <SECRET>"),
+        "{misused}"
+    );
 
     let token = roost(&["token", "api", "--name", "x", "--json", key[0], key[1]]);
     let token: serde_json::Value = serde_json::from_slice(&token.stdout).unwrap();

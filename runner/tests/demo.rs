@@ -4,6 +4,7 @@
 
 use std::process::Command;
 
+use roost_runner::standin::model::{ModelServer, Script};
 use serde_json::Value;
 
 #[test]
@@ -58,4 +59,23 @@ fn the_demo_keeps_its_promises() {
     let summary = &events.last().unwrap()["summary"];
     assert!(summary["total_ms"].as_f64().unwrap() > summary["ack_ms"].as_f64().unwrap());
     assert_eq!(summary["turns"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_whose_model_refuses_the_key_fails_and_says_so() {
+    let model = ModelServer::start(Script::turns(Vec::new())).await.unwrap();
+    model.set_key("another");
+    let output = Command::new(env!("CARGO_BIN_EXE_roost"))
+        .args(["demo", "--model", "openai/x", "--timeout", "60"])
+        .env_remove("ROOST_CONFIG")
+        .env("OPENAI_BASE_URL", format!("{}/v1", model.url()))
+        .env("OPENAI_API_KEY", "a key")
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(
+        complaint.starts_with("error: the run failed: model_key_refused"),
+        "{complaint}"
+    );
 }

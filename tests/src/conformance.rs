@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use reqwest::{Response, StatusCode, header::HeaderMap};
+use reqwest::{
+    Response, StatusCode,
+    header::{HeaderMap, HeaderValue},
+};
 use roost_edge::{auth::token::Audience, integration::Secrets, setup};
 use roost_runner::fixture::{Fixture, Order, Place, Signed};
 use roost_shared::UnixMillis;
@@ -51,6 +54,7 @@ pub async fn run(target: &Target<'_>) {
         a_redelivery_is_one_delivery_however_many_come_at_once
         bad_signatures_are_refused
         bodies_are_bounded_and_must_make_sense
+        headers_may_hold_any_bytes
         unknown_and_disabled_integrations_are_refused
         what_is_not_for_an_agent_is_stored_as_ignored
         a_changed_secret_counts_at_once
@@ -249,6 +253,20 @@ impl Suite<'_> {
         self.post("github", broken)
             .await
             .is_refusal(StatusCode::BAD_REQUEST, "body_malformed");
+    }
+
+    /// Whoever sends one needs no secret; an edge that falls over it would fall for everybody.
+    async fn headers_may_hold_any_bytes(&self) {
+        let mut signed = Fixture::GithubIssueComment.make(&self.order(450, "@roost odd headers"));
+        let odd = HeaderValue::from_bytes("ä \u{1f426}".as_bytes()).expect("a value");
+        signed.headers.insert("x-odd", odd.clone());
+        signed.headers.insert("user-agent", odd);
+        self.post("github", signed).await.is("accepted");
+        let bearer = HeaderValue::from_bytes("Bearer schlüssel".as_bytes()).expect("a value");
+        let url = format!("{}/runner/v1/tick", self.target.url);
+        let sent = self.http.post(url).header("authorization", bearer).send();
+        let answer = Answer::of(sent.await.expect("the edge answers")).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
     }
 
     async fn unknown_and_disabled_integrations_are_refused(&self) {

@@ -142,9 +142,9 @@ impl HttpClient for NativeHttp {
                 .map_err(|error| HttpError::NotSent(error.to_string()))?;
             let response = self.0.execute(request).await.map_err(|error| {
                 if error.is_connect() || error.is_builder() {
-                    HttpError::NotSent(error.to_string())
+                    HttpError::NotSent(cause(&error))
                 } else {
-                    HttpError::Unknown(error.to_string())
+                    HttpError::Unknown(cause(&error))
                 }
             })?;
             let mut answer = http::Response::new(Bytes::new());
@@ -153,7 +153,7 @@ impl HttpClient for NativeHttp {
             let mut body = Vec::new();
             let mut chunks = response.bytes_stream();
             while let Some(chunk) = chunks.next().await {
-                let chunk = chunk.map_err(|error| HttpError::Unknown(error.to_string()))?;
+                let chunk = chunk.map_err(|error| HttpError::Unknown(cause(&error)))?;
                 if body.len() + chunk.len() > ANSWER_LIMIT {
                     return Err(HttpError::Unknown(format!(
                         "the answer is longer than {ANSWER_LIMIT} bytes"
@@ -165,6 +165,15 @@ impl HttpClient for NativeHttp {
             Ok(answer)
         })
     }
+}
+
+/// What lies at the bottom of an error of the HTTP client; on top it says only that sending failed, and where to.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 struct NativeClock;

@@ -69,6 +69,12 @@ impl HttpClient for WorkersHttp {
 async fn exchange(request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
     let unknown = |error: worker::Error| HttpError::Unknown(error.to_string());
     let (head, body) = request.into_parts();
+    // Converting such a header panics, which ends the whole instance.
+    if head.headers.values().any(|value| value.to_str().is_err()) {
+        return Err(HttpError::NotSent(
+            "a header holds other characters than visible ASCII".into(),
+        ));
+    }
     let mut init = RequestInit::new();
     init.with_method(head.method.as_str().to_owned().into())
         .with_headers((&head.headers).into())

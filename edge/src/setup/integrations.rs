@@ -128,6 +128,11 @@ fn seal(edge: &Edge, id: IntegrationId, secrets: &Secrets) -> Result<String, Api
         .seal(edge.ports.random.as_ref(), &secrets_row(id), &plain)?)
 }
 
+/// Whether the text can be a credential in a header or a path: printable ASCII.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn check_integration(draft: &IntegrationDraft, secrets: Option<&Secrets>) -> Result<(), ApiError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if draft.name.is_empty() || draft.name.len() > 40 || !draft.name.chars().all(plain) {
@@ -162,6 +167,11 @@ fn check_integration(draft: &IntegrationDraft, secrets: Option<&Secrets>) -> Res
                     "GitHub's webhook secret is empty; set one on both sides",
                 ));
             }
+            if token.as_deref().is_some_and(|token| !is_token(token)) {
+                return Err(ApiError::invalid(
+                    "GitHub's token has other characters in it than a token has; copy it again, whole",
+                ));
+            }
             if private_key.is_none() && token.is_none() {
                 return Err(ApiError::invalid(
                     "to answer on GitHub, enter the App's private key or a token",
@@ -182,8 +192,10 @@ fn check_integration(draft: &IntegrationDraft, secrets: Option<&Secrets>) -> Res
                     "Telegram's secret token is 1 to 256 of A-Z a-z 0-9 _ -",
                 ));
             }
-            if bot_token.is_empty() {
-                return Err(ApiError::invalid("the bot token is empty; @BotFather gives one"));
+            if !is_token(bot_token) {
+                return Err(ApiError::invalid(
+                    "the bot token is empty, or has other characters in it than a token has; @BotFather gives one",
+                ));
             }
             Ok(())
         }

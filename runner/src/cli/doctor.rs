@@ -4,7 +4,7 @@ use std::env;
 
 use super::{
     Exit, Failure,
-    options::{DatabaseArgs, KeyArgs, PlaceArgs},
+    options::{DatabaseArgs, KeyArgs, PlaceArgs, put},
     output::OutputArgs,
 };
 use crate::{
@@ -40,14 +40,17 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let mut config = args.place.config()?;
     args.database.lay_over(&mut config);
     args.key.lay_over(&mut config);
-    for (name, slot) in [
-        ("ROOST_RUNNER_TOKEN", &mut config.runner.token),
-        ("ROOST_SPRITES_TOKEN", &mut config.sprites.token),
-    ] {
-        if let Ok(token) = env::var(name) {
-            *slot = Some(Secret::from(token));
-        }
-    }
+    let of = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    put(
+        &mut config.runner.token,
+        of("ROOST_RUNNER_TOKEN").map(Secret::from),
+    );
+    put(
+        &mut config.sprites.token,
+        of("ROOST_SPRITES_TOKEN").map(Secret::from),
+    );
+    put(&mut config.edge.public_url, of("ROOST_PUBLIC_URL"));
+    config.sprites.url = of("ROOST_SPRITES_URL").unwrap_or(config.sprites.url);
     let edge = args.edge;
     let findings = runtime()?.block_on(doctor::examine(&Patient { data, config, edge }));
     let text: Vec<String> = findings.iter().map(line).collect();

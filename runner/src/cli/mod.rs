@@ -19,13 +19,14 @@ mod sprites;
 mod token;
 mod up;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use crate::sprite::host::init;
 
 pub use failure::{Exit, Failure};
+use output::Format;
 
 /// What stands below the help of `roost` itself.
 const AFTER_HELP: &str = "\
@@ -63,7 +64,15 @@ pub fn main() -> ExitCode {
     if let Some(code) = init::main(std::env::args_os()) {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && env::args_os().any(|argument| argument == "--json") => {
+            let failure = Failure::usage("usage", sentence(&error));
+            Format::Json.error(&failure);
+            return failure.exit.into();
+        }
+        Err(error) => error.exit(),
+    };
     let (format, outcome) = match cli.command {
         Command::Demo(args) => (args.output.format(), demo::run(args)),
         Command::Up(args) => (args.output.format(), up::run(args)),
@@ -75,7 +84,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => (args.output.format(), migrate::run(args)),
         Command::Token(args) => (args.output.format(), token::run(args)),
         Command::Code(args) => (args.output.format(), code::run(args)),
-        Command::Config(args) => (output::Format::Text, config::run(&args)),
+        Command::Config(args) => (Format::Text, config::run(&args)),
     };
     match outcome {
         Ok(exit) => exit.into(),
@@ -84,4 +93,12 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// What is wrong with the arguments, in one line; how to use them is left to `--help`.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text.split("\n\nUsage:").next().unwrap_or_default();
+    let words: Vec<&str> = said.trim_start_matches("error: ").split_whitespace().collect();
+    words.join(" ")
 }

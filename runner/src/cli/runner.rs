@@ -95,7 +95,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             &json!({ "event": "working", "runner": node.name(), "edge": config.runner.edge }),
             &format!("{} works for {}", node.name(), config.runner.edge),
         );
-        node.run(shutdown.asked()).await?;
+        node.run(shutdown.told(format)).await?;
         Ok(Exit::Ok)
     })
 }

@@ -13,6 +13,7 @@ use crate::{
     clock,
     fixture::{Fixture, Order, Place},
     random,
+    reason::reason,
 };
 
 /// Send a signed webhook to an edge, as a channel would
@@ -96,7 +97,10 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 /// Posts a webhook and gives status and body of the answer.
 async fn post(to: &str, signed: crate::fixture::Signed) -> Result<(u16, String), Failure> {
     let unreachable = |error: reqwest::Error| {
-        let message = format!("{to} can't be reached: {error}; does the edge run there?");
+        let message = format!(
+            "{to} can't be reached: {}; does the edge run there?",
+            reason(&error)
+        );
         Failure::failed("edge_unreachable", message)
     };
     let client = reqwest::Client::builder()

@@ -2,12 +2,16 @@
 
 use std::io;
 
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
-use super::{Failure, output};
+use super::{
+    Failure,
+    output::{self, Format},
+};
 
 /// Becomes true once the process is asked to end.
 #[derive(Debug, Clone)]
@@ -36,6 +40,15 @@ pub(crate) fn listen() -> Result<Shutdown, Failure> {
 }
 
 impl Shutdown {
+    /// As [`asked`](Self::asked), and says so: giving work back may take a while.
+    pub(crate) async fn told(self, format: Format) {
+        self.asked().await;
+        format.print(
+            &json!({ "event": "stopping" }),
+            "Stopping: gives running work back. Ctrl-C again stops at once.",
+        );
+    }
+
     /// Completes once the process is asked to end.
     pub(crate) async fn asked(mut self) {
         // The sender lives as long as the runtime, so this waits for the signal and nothing else.

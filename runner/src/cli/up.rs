@@ -50,7 +50,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         let shutdown = shutdown::listen()?;
         let house = House::open(&data, config).await?;
         greet(format, &house, &data)?;
-        house.run(shutdown.asked()).await?;
+        house.run(shutdown.told(format)).await?;
         Ok(Exit::Ok)
     })
 }

@@ -4,7 +4,9 @@
 //! and watched through the public API like anybody's; and if the work does not go as promised, the demo fails.
 
 mod api;
+mod moments;
 mod play;
+mod promise;
 mod repository;
 mod script;
 mod summary;

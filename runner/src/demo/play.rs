@@ -1,18 +1,14 @@
-//! The demo itself: set the stage, send the webhook, watch, and check that what was promised happened.
+//! The demo itself: set the stage, send the webhook, watch.
 
 use std::{path::Path, time::Duration};
 
-use roost_shared::{
-    event::{Event, EventBody},
-    run::Phase,
-    transcript::{Answer, ToolCall},
-};
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     api::{Agent, Api, GITHUB_TOKEN, WEBHOOK_SECRET},
-    repository, script,
+    moments::{Moments, REPLY_WITHIN},
+    promise, repository, script,
     summary::Summary,
     timeline::{Happening, Moment},
 };
@@ -24,17 +20,12 @@ use crate::{
     fixture::{Fixture, Order, Place},
     model,
     standin::{
-        github::{GithubConfig, GithubServer, Made, MadeKind},
+        github::{GithubConfig, GithubServer},
         model::ModelServer,
     },
 };
 
 const ASKED: &str = "@roost the tests fail since yesterday, can you have a look?";
-
-/// How long after its run a reply may come.
-const REPLY_WITHIN: Duration = Duration::from_secs(20);
-/// Longer than any demo.
-const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// What to play with.
 #[derive(Debug, Clone)]
@@ -121,8 +112,9 @@ async fn on_stage(mut demo: Demo, directory: &Path, tell: impl FnMut(&Moment)) -
         .map_err(|error| Failure::failed("demo_failed", error))?;
     let moments = outcome?;
     ended?;
+    promise::ended_well(&moments)?;
     if scripted.is_some() {
-        as_scripted(&moments)?;
+        promise::as_scripted(&moments)?;
     }
     Ok(Summary::of(&moments))
 }
@@ -181,12 +173,12 @@ impl Watch<'_> {
             tokio::select! {
                 Some(event) = happens.recv() => {
                     if moments.event(event) {
-                        return Ok(moments.told);
+                        return Ok(moments.into_told());
                     }
                 }
-                made = self.github.until(|made| made.get(moments.seen).cloned()) => {
+                made = self.github.until(|made| made.get(moments.seen()).cloned()) => {
                     if moments.made(made) {
-                        return Ok(moments.told);
+                        return Ok(moments.into_told());
                     }
                 }
                 () = tokio::time::sleep_until(moments.patience()) => return Err(no_reply()),
@@ -209,196 +201,10 @@ fn run_of(answer: &Value) -> Result<String, Failure> {
     })
 }
 
-/// The moments told so far.
-struct Moments<'a, F: FnMut(&Moment)> {
-    sent: Instant,
-    tell: &'a mut F,
-    told: Vec<Moment>,
-    calls: Vec<ToolCall>,
-    ended: Option<Phase>,
-    replied: bool,
-    /// Things made on GitHub that were told.
-    seen: usize,
-}
-
-impl<'a, F: FnMut(&Moment)> Moments<'a, F> {
-    fn begin(tell: &'a mut F) -> Self {
-        Self {
-            sent: Instant::now(),
-            tell,
-            told: Vec::new(),
-            calls: Vec::new(),
-            ended: None,
-            replied: false,
-            seen: 0,
-        }
-    }
-
-    fn add(&mut self, at: Instant, what: Happening) {
-        let after = at.saturating_duration_since(self.sent);
-        let moment = Moment { after, what };
-        (self.tell)(&moment);
-        self.told.push(moment);
-    }
-
-    /// Takes an event of the journal; true when there is nothing more to wait for.
-    fn event(&mut self, event: Event) -> bool {
-        let now = Instant::now();
-        match event.body {
-            EventBody::Leased { runner } => self.add(now, Happening::Leased { runner }),
-            EventBody::ModelAnswered(answer) => self.answered(now, &answer),
-            EventBody::ModelFailed { code, message, .. } => {
-                self.add(now, Happening::ModelFailed { code, message });
-            }
-            EventBody::ToolFinished { result, took_ms } => {
-                let called = self.calls.iter().find(|call| call.id == result.call);
-                let tool = called.map(|call| call.name.clone()).unwrap_or_default();
-                self.add(
-                    now,
-                    Happening::Result {
-                        tool,
-                        output: result.text,
-                        is_error: result.is_error,
-                        took_ms,
-                    },
-                );
-            }
-            EventBody::Completed { .. } => self.end(now, Phase::Completed, None),
-            EventBody::Failed { code, message } => {
-                self.end(now, Phase::Failed, Some(format!("{code}: {message}")));
-            }
-            EventBody::Cancelled { by } => self.end(now, Phase::Cancelled, Some(format!("by {by}"))),
-            _ => {}
-        }
-        self.is_over()
-    }
-
-    fn answered(&mut self, at: Instant, answer: &Answer) {
-        self.add(
-            at,
-            Happening::Model {
-                model: answer.model.clone(),
-                text: answer.text(),
-                took_ms: answer.took_ms,
-            },
-        );
-        for call in answer.tool_calls() {
-            self.calls.push(call.clone());
-            let input = match call.input["command"].as_str().or(call.input["path"].as_str()) {
-                Some(main) => main.to_owned(),
-                None => call.input.to_string(),
-            };
-            self.add(
-                at,
-                Happening::Call {
-                    tool: call.name.clone(),
-                    input,
-                },
-            );
-        }
-    }
-
-    fn end(&mut self, at: Instant, phase: Phase, reason: Option<String>) {
-        self.ended = Some(phase);
-        self.add(
-            at,
-            Happening::Ended {
-                phase: phase.as_str().to_owned(),
-                reason,
-            },
-        );
-    }
-
-    /// Takes what became visible on GitHub; true when there is nothing more to wait for.
-    fn made(&mut self, made: Made) -> bool {
-        let now = Instant::now();
-        self.seen += 1;
-        if made.kind == MadeKind::Reaction {
-            self.add(
-                now,
-                Happening::Acknowledged {
-                    reaction: made.content,
-                },
-            );
-        } else {
-            // What follows is an invisible marker.
-            let text = made
-                .content
-                .split("<!--")
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
-            self.replied = true;
-            self.add(now, Happening::Reply { text });
-        }
-        self.is_over()
-    }
-
-    /// Until when to wait for the next moment: a reply follows the run's end at once, or something is wrong.
-    fn patience(&self) -> Instant {
-        let last = self.told.last().map_or(Duration::ZERO, |moment| moment.after);
-        let span = if self.ended.is_some() { REPLY_WITHIN } else { A_DAY };
-        self.sent + last + span
-    }
-
-    /// A completed run is over with its reply, any other at once.
-    fn is_over(&self) -> bool {
-        match self.ended {
-            None => false,
-            Some(Phase::Completed) => self.replied,
-            Some(_) => true,
-        }
-    }
-}
-
 fn no_reply() -> Failure {
     let message = format!(
         "the run is done, but its reply did not come within {} s; run again with --log info to see why",
         REPLY_WITHIN.as_secs()
     );
     Failure::failed("demo_failed", message)
-}
-
-/// Whether the scripted work was really done: tests failed, then passed, and the reply is there.
-fn as_scripted(moments: &[Moment]) -> Result<(), Failure> {
-    let outputs: Vec<&str> = moments
-        .iter()
-        .filter_map(|moment| match &moment.what {
-            Happening::Result { output, .. } => Some(output.as_str()),
-            _ => None,
-        })
-        .collect();
-    let failed = outputs.iter().position(|output| output.contains(script::FAILED));
-    let passed = outputs.iter().rposition(|output| script::passed(output));
-    let acknowledged = moments
-        .iter()
-        .any(|moment| matches!(moment.what, Happening::Acknowledged { .. }));
-    let replied = moments
-        .iter()
-        .any(|moment| matches!(&moment.what, Happening::Reply { text } if text.starts_with("Found it")));
-    let (Some(failed), Some(passed)) = (failed, passed) else {
-        return Err(not_as_promised(
-            "the tests did not fail first and pass in the end",
-        ));
-    };
-    if passed <= failed {
-        return Err(not_as_promised("the tests did not pass after the change"));
-    }
-    if !acknowledged {
-        return Err(not_as_promised("the comment was not acknowledged with 👀"));
-    }
-    if !replied {
-        return Err(not_as_promised(
-            "the reply is not the one that tells what was done",
-        ));
-    }
-    Ok(())
-}
-
-fn not_as_promised(what: &str) -> Failure {
-    Failure::failed(
-        "demo_failed",
-        format!("the demo did not go as promised: {what}; see above"),
-    )
 }

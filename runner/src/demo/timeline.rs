@@ -56,6 +56,13 @@ pub enum Happening {
         code: String,
         /// One sentence.
         message: String,
+        /// Milliseconds until it is asked again, if it is.
+        retry_in_ms: Option<u64>,
+    },
+    /// The run sleeps for a while.
+    Parked {
+        /// Why.
+        reason: String,
     },
     /// The model asks for a tool.
     Call {
@@ -143,13 +150,21 @@ impl Moment {
             ),
             Happening::Leased { runner } => head("32", "leased", &format!("by runner {runner}")),
             Happening::Model { model, text, took_ms } => {
-                head(
-                    "35",
-                    "model",
-                    &format!("{} {}", cut(text), paint.dim(&format!("({model}, {took_ms} ms)"))),
-                );
+                let by = paint.dim(&format!("({model}, {took_ms} ms)"));
+                head("35", "model", format!("{} {by}", cut(text)).trim_start());
             }
-            Happening::ModelFailed { code, message } => head("31", "model", &format!("{code}: {message}")),
+            Happening::ModelFailed {
+                code,
+                message,
+                retry_in_ms,
+            } => {
+                let again = match retry_in_ms {
+                    Some(ms) => format!(" (asked again in {:.1} s)", *ms as f64 / 1000.0),
+                    None => String::new(),
+                };
+                head("31", "model", &format!("{code}: {message}{again}"));
+            }
+            Happening::Parked { reason } => head("31", "sleeps", reason),
             Happening::Call { tool, input } => head("34", tool, &cut(input)),
             Happening::Result {
                 output,

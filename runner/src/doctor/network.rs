@@ -11,6 +11,7 @@ use crate::{
     edge_client::{EdgeClient, EdgeError},
     model::Api,
     node,
+    reason::reason,
     sprite::{SpriteError, Sprites},
 };
 
@@ -29,7 +30,7 @@ async fn get(url: &str) -> Result<Response, String> {
         .get(url)
         .send()
         .await
-        .map_err(|error| format!("{url} does not answer: {error}"))
+        .map_err(|error| format!("{url} does not answer: {}", reason(&error)))
 }
 
 pub(super) async fn edge(url: &str, patient: &Patient) -> Vec<Finding> {
@@ -87,10 +88,7 @@ async fn runner_token(url: &str, token: Option<&Secret>) -> Option<Finding> {
         Ok(_) => Finding::ok(CHECK, "the edge takes it"),
         Err(EdgeError::Refused(problem)) => Finding::fail(
             CHECK,
-            format!(
-                "{}: make one with `roost token runner --name NAME`",
-                problem.message
-            ),
+            format!("{} (`roost token runner --name NAME`)", problem.message),
         ),
         Err(error) => Finding::warn(CHECK, error.to_string()),
     })
@@ -168,10 +166,16 @@ pub(super) async fn models(config: &Config) -> Vec<Finding> {
                 CHECK,
                 format!("{name} at {base} refuses the key; enter a good one"),
             ),
-            Ok(answer) => Finding::warn(CHECK, format!("{name} at {base} answers {}", answer.status())),
+            Ok(answer) => Finding::warn(
+                CHECK,
+                format!(
+                    "{name} at {base} answers {} when asked for its models; whether it works shows with the first call",
+                    answer.status()
+                ),
+            ),
             Err(error) => Finding::fail(
                 CHECK,
-                format!("{name} at {base} does not answer: {}", error.without_url()),
+                format!("{name} at {base} does not answer: {}", reason(&error)),
             ),
         });
     }

@@ -18,11 +18,11 @@ use super::{
     error::ModelError,
     openai,
     price::{self, Price},
-    provider::{Provider, reason},
+    provider::Provider,
     request::ModelRequest,
     stream::AnswerStream,
 };
-use crate::clock::now;
+use crate::{clock::now, reason::reason};
 
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 

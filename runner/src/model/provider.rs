@@ -11,6 +11,7 @@ use super::{
     failure::Asked,
     openai,
 };
+use crate::reason::reason;
 
 #[derive(Debug)]
 pub(super) struct Provider {
@@ -86,21 +87,4 @@ impl Provider {
             key: self.key.as_ref(),
         }
     }
-}
-
-/// The error and what caused it, without the URL: it may hold what nobody should see.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    let mut text = match error {
-        error if error.is_connect() => "can't connect".to_owned(),
-        error if error.is_timeout() => "timed out".to_owned(),
-        _ => "the connection failed".to_owned(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.source().is_none() {
-            text = format!("{text}: {cause}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -15,9 +15,10 @@ use super::{
     error::ModelError,
     openai,
     price::Price,
-    provider::{Provider, reason},
+    provider::Provider,
     sse::{SseEvent, SseParser},
 };
+use crate::reason::reason;
 
 /// A model's answer as it comes. Dropping it ends the call.
 #[derive(Debug)]

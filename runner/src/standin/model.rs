@@ -21,17 +21,18 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
-    response::Response,
-    routing::post,
+    response::{IntoResponse, Response},
+    routing::{get, post},
     serve::ListenerExt,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use roost_shared::transcript::{Message, Usage};
+use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::model::{Api, ProviderConfig};
@@ -147,6 +148,7 @@ impl ModelServer {
             request_ids: AtomicU64::new(1),
         });
         let router = Router::new()
+            .route("/v1/models", get(models))
             .route("/v1/messages", post(messages))
             .route("/v1/chat/completions", post(chat_completions))
             .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -288,6 +290,18 @@ impl Shared {
         self.record(recorded);
         response
     }
+}
+
+/// The models it has, for whoever has the key: what both APIs are asked to see whether a key is good.
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let given = header("x-api-key").or(bearer);
+    let key = shared.settings().key.clone();
+    if given.is_none() || key.is_some_and(|key| given != Some(&key)) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    Json(json!({"data": [{"id": "scripted"}]})).into_response()
 }
 
 async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
