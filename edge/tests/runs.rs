@@ -4,9 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::TestEdge;
+use common::{As, TestEdge};
 use http::StatusCode;
-use roost_edge::{edge::DEFAULT_WORKSPACE, runs::signal};
+use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE, runs::signal};
 use serde_json::json;
 
 #[tokio::test]
@@ -38,8 +38,13 @@ async fn a_message_becomes_a_run_that_one_runner_completes() {
 
     let path = format!("/runs/{}/events", lease["run"].as_str().unwrap());
     let done = json!({"epoch": 1, "expected_seq": 2, "events": [{"type": "completed", "reply": "hi"}]});
+    let asked = json!({"runs": [lease["run"], "01J9ZD6M5N0000000000000000"]});
+    let (_, ended) = t.runner("/runs/ended", asked.clone()).await;
+    assert_eq!(ended, json!({"ended": []}), "it is under way");
     let (status, body) = t.runner(&path, done.clone()).await;
     assert_eq!((status, &body["next_seq"]), (StatusCode::OK, &json!(3)), "{body}");
+    let (_, ended) = t.runner("/runs/ended", asked).await;
+    assert_eq!(ended, json!({"ended": [lease["run"]]}));
     let (status, body) = t.runner(&path, done).await;
     assert_eq!(
         (status, &body["next_seq"]),
@@ -241,4 +246,43 @@ async fn an_illegal_event_and_a_forged_token_are_refused() {
         (status, &body["error"]["code"]),
         (StatusCode::UNAUTHORIZED, &json!("token_invalid"))
     );
+}
+
+#[tokio::test]
+async fn a_runner_without_room_for_sprites_takes_only_what_needs_none() {
+    let t = TestEdge::new().await;
+    let (ada, _) = t.employ("ada").await;
+    t.say("e1", "c1", "hello").await;
+    let poll = async |only: serde_json::Value| {
+        let body = json!({"runner": "one", "room": 8, "wait_ms": 0, "only": only});
+        let (status, answer) = t.runner("/poll", body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["leases"].as_array().unwrap().clone()
+    };
+    assert!(poll(json!([])).await.is_empty());
+    assert!(poll(json!(["01J9ZD6M5N0000000000000000"])).await.is_empty());
+    let leases = poll(json!([ada.id])).await;
+    assert_eq!(leases.len(), 1);
+    assert_eq!(
+        leases[0]["sprite"],
+        format!("agent-{}", ada.id.to_string().to_lowercase())
+    );
+
+    let token = t.token(Audience::Api, DEFAULT_WORKSPACE);
+    let path = format!("/agents/{}", ada.id);
+    let draft = json!({"handle": "ada", "name": "Ada", "model": "a/b", "sprite": "run"});
+    let (status, answer) = t.api(As::Token(&token), "PUT", &path, draft).await;
+    assert_eq!(
+        (status, &answer["sprite"]),
+        (StatusCode::OK, &json!("run")),
+        "{answer}"
+    );
+    t.say("e2", "c2", "hello").await;
+    assert!(
+        poll(json!([ada.id])).await.is_empty(),
+        "its run needs a new sprite"
+    );
+    let leases = poll(json!(null)).await;
+    let run = leases[0]["run"].as_str().unwrap().to_lowercase();
+    assert_eq!(leases[0]["sprite"], format!("run-{run}"));
 }

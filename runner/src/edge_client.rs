@@ -10,8 +10,8 @@ use roost_shared::{
     PollId, RunId,
     problem::{Problem, ProblemBody},
     wire::{
-        AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, PollRequest, PollResponse,
-        TickResponse, WithdrawResponse,
+        AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, EndedRequest, EndedResponse,
+        PollRequest, PollResponse, TickResponse, WithdrawResponse,
     },
 };
 use serde::de::DeserializeOwned;
@@ -138,6 +138,16 @@ impl EdgeClient {
     ) -> Result<CredentialResponse, EdgeError> {
         let path = format!("/runner/v1/runs/{run}/credentials");
         answer(self.post(&path).timeout(CREDENTIAL_TIMEOUT).json(request)).await
+    }
+
+    /// Which of these runs have ended; at most 500.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn ended(&self, runs: Vec<RunId>) -> Result<Vec<RunId>, EdgeError> {
+        let request = self.post("/runner/v1/runs/ended").timeout(TIMEOUT);
+        let response: EndedResponse = answer(request.json(&EndedRequest { runs })).await?;
+        Ok(response.ended)
     }
 
     fn post(&self, path: &str) -> RequestBuilder {

@@ -4,10 +4,11 @@
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::{
-    brain::{Brain, BrainConfig},
+    brain::{Brain, BrainConfig, sweep::sweep_for_ever},
     cli::Failure,
     config::{Config, Secret},
     edge_client::EdgeClient,
@@ -22,6 +23,7 @@ use crate::{
 pub struct Node {
     name: String,
     worker: Worker,
+    sweeper: BoxFuture<'static, ()>,
     bell: Option<TcpListener>,
 }
 
@@ -64,9 +66,11 @@ impl Node {
             tick: Duration::from_millis(runner.tick_ms.max(50)),
             grace: Duration::from_secs(runner.grace_s),
         };
+        let sweeper = Box::pin(sweep_for_ever(sprites.clone(), edge.clone()));
         let brain = Brain::new(BrainConfig::default(), edge.clone(), gateway, tools, sprites);
         Ok(Self {
             name,
+            sweeper,
             worker: Worker::new(worker, edge, Arc::new(brain)),
             bell,
         })
@@ -90,7 +94,9 @@ impl Node {
                 }
             })
         });
+        let sweeping = tokio::spawn(self.sweeper);
         let outcome = self.worker.run(shutdown).await;
+        sweeping.abort();
         if let Some(bell) = bell {
             bell.abort();
         }

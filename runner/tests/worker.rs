@@ -23,6 +23,7 @@ use roost_runner::{
 use roost_shared::{
     AgentId, PollId, RunId, UnixMillis,
     agent::{AgentSpec, RunLimits},
+    sprite::SpriteOwner,
     wire::{Lease, PollRequest, PollResponse, WithdrawResponse},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -160,6 +161,7 @@ fn lease() -> Answer {
             persona: String::new(),
             model: "scripted/scripted".into(),
             tools: Vec::new(),
+            sprite: SpriteOwner::Agent,
             limits: RunLimits::default(),
         },
         sprite: "agent-1".into(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, MicroUsd};
+use crate::{AgentId, MicroUsd, sprite::SpriteOwner};
 
 /// One version of an agent. A run ends on the version it began with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct AgentSpec {
     /// Names of the tools it may use; empty means all.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// Whose computer its runs work on.
+    #[serde(default)]
+    pub sprite: SpriteOwner,
     /// What a run may use up.
     #[serde(default)]
     pub limits: RunLimits,

@@ -41,6 +41,11 @@ pub enum EventBody {
         /// The runner's name.
         runner: String,
     },
+    /// The run is about to get a sprite of its own; written before it is created, so that it can be deleted whatever happens.
+    SpriteClaimed {
+        /// The sprite's name.
+        sprite: String,
+    },
     /// An exec session was opened in a sprite; written before anything is sent to it, so that another runner can join it.
     SessionOpened {
         /// What it is for, e.g. `bash`.
@@ -124,6 +129,7 @@ impl EventBody {
         match self {
             Self::Opened { .. } => "opened",
             Self::Leased { .. } => "leased",
+            Self::SpriteClaimed { .. } => "sprite_claimed",
             Self::SessionOpened { .. } => "session_opened",
             Self::ModelAnswered(_) => "model_answered",
             Self::ModelFailed { .. } => "model_failed",

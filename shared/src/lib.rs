@@ -10,6 +10,7 @@ pub mod id;
 pub mod money;
 pub mod problem;
 pub mod run;
+pub mod sprite;
 pub mod time;
 pub mod transcript;
 pub mod wire;

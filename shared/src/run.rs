@@ -107,7 +107,8 @@ impl Phase {
             (Self::Running, E::Released { .. }) => Some(Self::Queued),
             (
                 Self::Running,
-                E::SessionOpened { .. }
+                E::SpriteClaimed { .. }
+                | E::SessionOpened { .. }
                 | E::ModelAnswered(_)
                 | E::ModelFailed { .. }
                 | E::ToolStarted { .. }
@@ -170,6 +171,8 @@ pub struct RunState {
     pub model_failures: u32,
     /// How often it was put to sleep since the last answer or tool result.
     pub parks: u32,
+    /// The run's own sprite, from the moment it is to be created; none where it works in its agent's.
+    pub own_sprite: Option<String>,
     /// The open exec session per purpose: `(sprite, session)`.
     pub sessions: BTreeMap<String, (String, String)>,
     transcript: Vec<Arc<Message>>,
@@ -208,6 +211,7 @@ impl RunState {
             window: 0,
             model_failures: 0,
             parks: 0,
+            own_sprite: None,
             sessions: BTreeMap::new(),
             transcript: Vec::new(),
             call_ids: BTreeSet::new(),
@@ -252,6 +256,7 @@ impl RunState {
                     self.close_calls();
                 }
             }
+            EventBody::SpriteClaimed { sprite } => self.own_sprite = Some(sprite.clone()),
             EventBody::SessionOpened {
                 purpose,
                 sprite,

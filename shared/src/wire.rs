@@ -6,6 +6,7 @@
 //! | `POST /runner/v1/polls/{poll}/withdraw` | [`WithdrawResponse`] | give back what a poll leased whose answer was lost |
 //! | `POST /runner/v1/runs/{run}/events` [`AppendRequest`] | [`AppendResponse`] | journal; fenced by epoch and expected seq |
 //! | `POST /runner/v1/runs/{run}/credentials` [`CredentialRequest`] | [`CredentialResponse`] | let git in the run's sprite reach its repository; fenced by epoch |
+//! | `POST /runner/v1/runs/ended` [`EndedRequest`] | [`EndedResponse`] | which runs will need nothing any more |
 //! | `POST /runner/v1/tick` | [`TickResponse`] | do what is due: effects, expired leases |
 //!
 //! Errors are [`crate::problem::ProblemBody`]. A 409 `stale_lease` means: somebody else drives this run now; drop it.
@@ -14,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PollId, RunId, SignalId, UnixMillis,
+    AgentId, PollId, RunId, SignalId, UnixMillis,
     agent::AgentSpec,
     event::{Event, EventBody},
     work::Actor,
@@ -39,6 +40,10 @@ pub struct PollRequest {
     /// The signals it has heard and its runs have yet to answer; they are not told again.
     #[serde(default)]
     pub heard: Vec<SignalId>,
+    /// Take only runs of these agents, and only those that work in their agent's own sprite: the sprite host gives no new
+    /// ones for now. Any run without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<AgentId>>,
     /// How long the edge may hold the request when there is nothing to tell, in milliseconds; at most 30,000.
     #[serde(default)]
     pub wait_ms: u64,
@@ -196,6 +201,20 @@ impl std::fmt::Debug for CredentialResponse {
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
+}
+
+/// Which of these runs have ended?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRequest {
+    /// The runs; at most 500.
+    pub runs: Vec<RunId>,
+}
+
+/// Those that have ended, well or badly. A run the edge does not know is not among them: it may be another edge's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedResponse {
+    /// The runs.
+    pub ended: Vec<RunId>,
 }
 
 /// What a tick did.

@@ -95,8 +95,8 @@ fn legal(from: Phase, kind: &str) -> Option<Phase> {
         "failed" if running => Some(Phase::Failed),
         "parked" if running => Some(Phase::Parked),
         "released" if running => Some(Phase::Queued),
-        "session_opened" | "model_answered" | "model_failed" | "tool_started" | "tool_finished"
-        | "compacted"
+        "sprite_claimed" | "session_opened" | "model_answered" | "model_failed" | "tool_started"
+        | "tool_finished" | "compacted"
             if running =>
         {
             Some(Phase::Running)
@@ -217,6 +217,7 @@ fn any_event() -> impl Strategy<Value = EventBody> {
         6 => any_call_id().prop_map(|call| finished(&call)),
         3 => Just(EventBody::Leased { runner: "r".into() }),
         1 => Just(session),
+        1 => Just(EventBody::SpriteClaimed { sprite: "s".into() }),
         1 => Just(model_failed),
         1 => select(vec!["", "so far so good"]).prop_map(compacted),
         1 => Just(EventBody::Parked { until, reason: reason.clone() }),

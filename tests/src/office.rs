@@ -19,7 +19,10 @@ use roost_edge::{
     },
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
-use roost_shared::agent::{AgentSpec, RunLimits};
+use roost_shared::{
+    agent::{AgentSpec, RunLimits},
+    sprite::SpriteOwner,
+};
 
 /// The master key of every edge under test, in base 64.
 pub const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -157,6 +160,7 @@ impl Office {
             persona: "You repair what is broken.".into(),
             model: model.into(),
             tools: Vec::new(),
+            sprite: SpriteOwner::Agent,
             limits: RunLimits::default(),
             enabled: true,
         };

@@ -4,10 +4,11 @@ use maud::{Markup, html};
 use roost_shared::{
     MicroUsd,
     agent::{AgentSpec, RunLimits},
+    sprite::SpriteOwner,
 };
 use serde::Deserialize;
 
-use super::field::{field, lines, number};
+use super::field::{choice, field, lines, number};
 use crate::{error::ApiError, setup::AgentDraft};
 
 /// What the form holds.
@@ -19,6 +20,7 @@ pub(super) struct AgentForm {
     persona: String,
     model: String,
     tools: String,
+    sprite: SpriteOwner,
     max_turns: String,
     max_cost: String,
     max_output_tokens: String,
@@ -43,6 +45,7 @@ impl AgentForm {
             persona: spec.persona.clone(),
             model: spec.model.clone(),
             tools: spec.tools.join(" "),
+            sprite: spec.sprite,
             enabled: enabled.then(|| "on".to_owned()),
             ..Self::default()
         }
@@ -82,6 +85,7 @@ impl AgentForm {
             persona: self.persona.trim().replace("\r\n", "\n"),
             model: self.model.trim().to_owned(),
             tools: tools.filter(|tool| !tool.is_empty()).map(str::to_owned).collect(),
+            sprite: self.sprite,
             limits: RunLimits {
                 max_turns: whole(&self.max_turns, "the limit of turns")?,
                 max_cost: dollars(&self.max_cost)?,
@@ -101,6 +105,11 @@ impl AgentForm {
             (lines("Persona", "persona", &self.persona, "Who it is and how it works, in prose. It becomes part of the system prompt.", "You look after our builds. You write short, plain answers."))
             (field("Model", "model", &self.model, "provider/model. Providers and their keys are configured at the runner.", "anthropic/claude-sonnet-4-5"))
             (field("Tools", "tools", &self.tools, "Names apart by blanks; empty means all: bash read_file write_file edit_file glob grep list", ""))
+            (choice("Computer", "sprite", &html! {
+                @for owner in SpriteOwner::ALL {
+                    option value=(owner.as_str()) selected[self.sprite == owner] { (computer(owner)) }
+                }
+            }))
             fieldset.limits {
                 legend { "What one run may use up" }
                 (number("Turns", "max_turns", &self.max_turns, "numeric"))
@@ -112,6 +121,14 @@ impl AgentForm {
                 span { "Enabled: it gets new runs" }
             }
         }
+    }
+}
+
+/// What it means to the agent whose sprite it is.
+fn computer(owner: SpriteOwner) -> &'static str {
+    match owner {
+        SpriteOwner::Agent => "One of its own: files stay from run to run",
+        SpriteOwner::Run => "A new one for each run, deleted when the run ends",
     }
 }
 

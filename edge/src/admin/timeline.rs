@@ -249,6 +249,9 @@ impl Timeline {
     fn told(&self, body: &EventBody) -> Markup {
         match body {
             EventBody::Opened { work_item, .. } => opened(work_item),
+            EventBody::SpriteClaimed { sprite } => html! {
+                p.line { "Gets the sprite " code { (sprite) } " for itself, until it ends." }
+            },
             EventBody::SessionOpened { purpose, sprite, .. } => html! {
                 p.line { "Opened a " code { (purpose) } " session in the sprite " code { (sprite) } "." }
             },

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod bell;
 mod credential;
+mod ended;
 pub mod journal;
 pub mod poll;
 mod runner;
@@ -38,6 +39,7 @@ routes! {
     "/polls/{poll}/withdraw" withdraw::withdraw;
     "/runs/{run}/events" append::append;
     "/runs/{run}/credentials" credential::give;
+    "/runs/ended" ended::ended;
     "/tick" tick::tick;
 }
 

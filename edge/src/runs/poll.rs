@@ -39,9 +39,10 @@ pub(super) async fn poll(
     if request.runner.is_empty()
         || request.runner.len() > 128
         || request.held.len().max(request.heard.len()) > MAX_HELD
+        || request.only.as_ref().is_some_and(|only| only.len() > MAX_HELD)
     {
         return Err(ApiError::invalid(
-            "a runner has a name of 1 to 128 bytes and holds at most 4096 runs",
+            "a runner has a name of 1 to 128 bytes, holds at most 4096 runs and names at most 4096 agents",
         ));
     }
     let until = edge.now() + Duration::from_millis(request.wait_ms).min(MAX_WAIT);
@@ -84,18 +85,43 @@ pub(super) async fn poll(
     }
 }
 
+/// Of the runs `r`, those a poll restricted to agents may take; the argument is a JSON array of agents, or null.
+macro_rules! of_agents {
+    ($argument:literal) => {
+        concat!(
+            "AND (",
+            $argument,
+            " IS NULL OR (r.agent_id IN (SELECT value FROM json_each(",
+            $argument,
+            ")) AND NOT EXISTS (SELECT 1 FROM agent_versions s WHERE s.agent_id = r.agent_id ",
+            "AND s.version = r.agent_version AND s.spec ->> '$.sprite' = 'run')))"
+        )
+    };
+}
+
+fn only(request: &PollRequest) -> Value {
+    match &request.only {
+        Some(agents) => ids(agents.iter()),
+        None => Value::Null,
+    }
+}
+
 /// Whether a poll would have something to tell.
 async fn waiting(scope: &Scope, now: UnixMillis, request: &PollRequest) -> Result<bool, DbError> {
     let leasable = if request.room > 0 {
-        "SELECT 1 FROM runs r WHERE r.workspace_id = ?1 AND r.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM runs o \
-         WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id \
-         AND o.phase IN ('running', 'parked')) LIMIT 1"
+        concat!(
+            "SELECT 1 FROM runs r WHERE r.workspace_id = ?1 AND r.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM runs o ",
+            "WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id ",
+            "AND o.phase IN ('running', 'parked')) ",
+            of_agents!("?3"),
+            " LIMIT 1"
+        )
     } else {
-        "SELECT 1 WHERE ?1 IS NULL AND ?2 IS NULL"
+        "SELECT 1 WHERE ?1 IS NULL AND ?2 IS NULL AND ?3 IS NULL"
     };
     let results = scope
         .read(vec![
-            scope.sql(leasable, [now.into()]),
+            scope.sql(leasable, [now.into(), only(request)]),
             signal::of_runs(
                 scope,
                 ids(request.held.iter().map(|held| held.run)),
@@ -222,18 +248,22 @@ fn take(
     vec![
         // Of each lane only its oldest run, and only while no other of the lane is under way.
         scope.sql(
-            "UPDATE runs SET phase = 'running', epoch = epoch + 1, next_seq = next_seq + 1, runner = ?2, \
-             lease_id = ?3, due_at = ?4, updated_at = ?5 WHERE id IN (SELECT r.id FROM runs r \
-             WHERE r.workspace_id = ?1 AND r.due_at <= ?5 AND NOT EXISTS (SELECT 1 FROM runs o \
-             WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id \
-             AND (o.phase IN ('running', 'parked') OR (o.phase = 'queued' AND o.id < r.id AND r.phase = 'queued'))) \
-             ORDER BY r.due_at LIMIT ?6)",
+            concat!(
+                "UPDATE runs SET phase = 'running', epoch = epoch + 1, next_seq = next_seq + 1, runner = ?2, ",
+                "lease_id = ?3, due_at = ?4, updated_at = ?5 WHERE id IN (SELECT r.id FROM runs r ",
+                "WHERE r.workspace_id = ?1 AND r.due_at <= ?5 AND NOT EXISTS (SELECT 1 FROM runs o ",
+                "WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id ",
+                "AND (o.phase IN ('running', 'parked') OR (o.phase = 'queued' AND o.id < r.id AND r.phase = 'queued'))) ",
+                of_agents!("?7"),
+                " ORDER BY r.due_at LIMIT ?6)"
+            ),
             [
                 request.runner.as_str().into(),
                 lease.into(),
                 lease_until.into(),
                 now.into(),
                 request.room.min(MAX_LEASES).into(),
+                only(request),
             ],
         ),
         scope.sql(
@@ -243,7 +273,8 @@ fn take(
         ),
         scope.sql(
             "SELECT r.id, r.epoch, v.spec, i.settings FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
-             AND v.version = r.agent_version JOIN integrations i ON i.id = r.integration_id WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
+             AND v.version = r.agent_version JOIN integrations i ON i.id = r.integration_id \
+             WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
             [lease.into()],
         ),
         scope.sql(
@@ -278,7 +309,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
         leases.push(Lease {
             run,
             epoch: row.unsigned(1)?,
-            sprite: format!("agent-{}", agent.id.to_string().to_lowercase()),
+            sprite: agent.sprite.sprite(agent.id, run),
             agent,
             git_origin,
             journal,

@@ -3,6 +3,7 @@
 use roost_shared::{
     AgentId,
     agent::{AgentSpec, RunLimits},
+    sprite::SpriteOwner,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct AgentDraft {
     /// Names of the tools it may use; empty means all.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// Whose computer its runs work on.
+    #[serde(default)]
+    pub sprite: SpriteOwner,
     /// What a run may use up.
     #[serde(default)]
     pub limits: RunLimits,
@@ -134,6 +138,7 @@ fn spec(id: AgentId, version: i64, draft: AgentDraft) -> AgentSpec {
         persona,
         model,
         tools,
+        sprite,
         limits,
         enabled: _,
     } = draft;
@@ -145,6 +150,7 @@ fn spec(id: AgentId, version: i64, draft: AgentDraft) -> AgentSpec {
         persona,
         model,
         tools,
+        sprite,
         limits,
     }
 }

@@ -25,7 +25,10 @@ use roost_edge::{
     integration::{GenericSettings, Integration, Secrets, SignatureScheme},
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
-use roost_shared::agent::{AgentSpec, RunLimits};
+use roost_shared::{
+    agent::{AgentSpec, RunLimits},
+    sprite::SpriteOwner,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -74,6 +77,7 @@ impl TestEdge {
             persona: String::new(),
             model: "scripted/demo".into(),
             tools: Vec::new(),
+            sprite: SpriteOwner::Agent,
             limits: RunLimits::default(),
             enabled: true,
         };

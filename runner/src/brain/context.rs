@@ -9,6 +9,7 @@ use std::{fmt::Write, sync::Arc};
 use roost_shared::{
     RunId,
     agent::AgentSpec,
+    sprite::SpriteOwner,
     transcript::{Block, Message, Role},
     wire::{Exchange, Lease},
     work::{Actor, ReplyTo, Trust, WorkItem},
@@ -27,12 +28,17 @@ pub fn system(agent: &AgentSpec) -> Arc<[String]> {
     if !agent.persona.trim().is_empty() {
         let _ = write!(who, "\n\n{}", agent.persona.trim());
     }
-    [RULES.to_owned(), who].into()
+    let computer = match agent.sprite {
+        SpriteOwner::Agent => "Its files stay from one conversation to the next.",
+        SpriteOwner::Run => "It is new and empty, and is deleted with all its files when this run ends.",
+    };
+    [RULES.replace("COMPUTER", computer), who].into()
 }
 
+/// `COMPUTER` is where it is said how long the computer lasts.
 const RULES: &str = "\
 How you work:
-- You have a computer of your own (a sprite). Its files stay from one conversation to the next. Your tools act on it; \
+- You have a computer of your own (a sprite). COMPUTER Your tools act on it; \
 the shell keeps its directory and environment between calls.
 - Work until the task is done or you can't go on, then write your reply. The text of your last message, the one \
 without tool calls, is posted in the conversation as your reply: say what you did, what you found and what is left, \

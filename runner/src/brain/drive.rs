@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use roost_shared::{
+    AgentId,
     event::EventBody,
     run::Next,
     transcript::Message,
@@ -13,6 +14,7 @@ use roost_shared::{
 use super::{
     context,
     journal::{EdgeStore, Journal, Stopped, Store},
+    room::Room,
 };
 use crate::{
     edge_client::EdgeClient,
@@ -77,6 +79,7 @@ pub struct Brain {
     tools: Tools,
     sprites: Sprites,
     store: Arc<dyn Store>,
+    pub(super) room: Arc<Room>,
 }
 
 impl Brain {
@@ -109,11 +112,16 @@ impl Brain {
             tools,
             sprites,
             store,
+            room: Arc::default(),
         }
     }
 }
 
 impl Driver for Brain {
+    fn only(&self) -> Option<Vec<AgentId>> {
+        self.room.only()
+    }
+
     fn drive(&self, lease: Lease, control: Control) -> BoxFuture<'static, ()> {
         let brain = self.clone();
         Box::pin(async move {
@@ -138,6 +146,7 @@ impl Driver for Brain {
             // A run that goes on elsewhere needs its shell there.
             if drive.journal.read(|state| state.phase.is_terminal()).await {
                 drive.context.close().await;
+                drive.discard_sprite().await;
             }
         })
     }

@@ -8,7 +8,9 @@ mod compact;
 pub mod context;
 mod drive;
 mod journal;
+mod room;
 mod sprite;
+pub mod sweep;
 mod think;
 mod work;
 

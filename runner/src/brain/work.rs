@@ -19,6 +19,7 @@ use roost_shared::{
 use super::{
     drive::{Drive, Interrupt},
     journal::Stopped,
+    room::Needs,
     sprite::{Made, Ready},
 };
 use crate::tool::ToolOutput;
@@ -59,6 +60,7 @@ impl Drive {
             }
             if !self.sprite_is_there {
                 // Making one may take long; what is known already is not kept waiting for it.
+                unwritten.extend(self.claim_sprite().await);
                 self.journal.write(std::mem::take(&mut unwritten)).await?;
                 match self.prepare_sprite().await? {
                     Ok(Ready::Yes) => {}
@@ -78,7 +80,7 @@ impl Drive {
             let (results, away) = self.made(made).await;
             unwritten = results;
             if let Some(error) = away {
-                self.without_sprite(unwritten, &error).await?;
+                self.without_sprite(unwritten, &error, Needs::Awake).await?;
                 return Ok(None);
             }
         }

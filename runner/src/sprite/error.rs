@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::wire_files::FileErrorKind;
 
 /// An error of the Sprites API, of the way to it, or of a file inside a sprite.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpriteError {
     /// The sprite or exec session is not there, or not there any more (HTTP 404, 410).
     #[error("{what} does not exist on the sprite host; create it again or pick another one")]

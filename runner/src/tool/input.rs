@@ -51,11 +51,12 @@ pub(super) fn file_error(path: &AgentPath, error: &SpriteError) -> ToolOutput {
 /// A failure of the sprite or the way to it.
 pub(super) fn sprite_error(error: &SpriteError) -> ToolOutput {
     let text = format!("The sprite could not do it ({}): {error}.", error.code());
+    let is_in_doubt = matches!(
+        error,
+        SpriteError::Gone { .. } | SpriteError::Unavailable { .. } | SpriteError::Limited { .. }
+    );
     ToolOutput {
-        sprite_in_doubt: matches!(
-            error,
-            SpriteError::Gone { .. } | SpriteError::Unavailable { .. } | SpriteError::Limited { .. }
-        ),
+        sprite_error: is_in_doubt.then(|| error.clone()),
         ..ToolOutput::error(text)
     }
 }

@@ -24,6 +24,8 @@ use async_trait::async_trait;
 use roost_shared::effect::EffectClass;
 use serde_json::Value;
 
+use crate::sprite::SpriteError;
+
 pub use bash::Bash;
 pub use context::{NoSessionLog, SessionLog, SessionLogError, ToolContext};
 pub use edit_file::EditFile;
@@ -64,8 +66,8 @@ pub struct ToolOutput {
     pub text: String,
     /// Whether the call failed.
     pub is_error: bool,
-    /// Whether it failed because the sprite or its host did not answer as it should: both may be gone.
-    pub sprite_in_doubt: bool,
+    /// Why the sprite or its host did not do it, if that is why it failed: both may be gone, or at their limit.
+    pub sprite_error: Option<SpriteError>,
 }
 
 impl ToolOutput {
@@ -74,7 +76,7 @@ impl ToolOutput {
         Self {
             text: text.into(),
             is_error: false,
-            sprite_in_doubt: false,
+            sprite_error: None,
         }
     }
 
@@ -83,7 +85,7 @@ impl ToolOutput {
         Self {
             text: text.into(),
             is_error: true,
-            sprite_in_doubt: false,
+            sprite_error: None,
         }
     }
 }

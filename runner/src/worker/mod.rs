@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use roost_shared::{
-    PollId, RunId, SignalId,
+    AgentId, PollId, RunId, SignalId,
     problem::Problem,
     wire::{Held, Lease, PollRequest, PollResponse, Signal},
 };
@@ -31,6 +31,12 @@ use crate::{
 pub trait Driver: Send + Sync {
     /// Drives the run. Ends when the run has ended, sleeps, was given back, or can't be journaled any more.
     fn drive(&self, lease: Lease, control: Control) -> BoxFuture<'static, ()>;
+
+    /// The agents whose runs it can drive just now, where those are not all. Runs that need a sprite of their own are
+    /// none of them.
+    fn only(&self) -> Option<Vec<AgentId>> {
+        None
+    }
 }
 
 /// What a driven run hears from its worker.
@@ -264,6 +270,7 @@ impl<'a> Shift<'a> {
                 .values()
                 .flat_map(|driven| driven.heard.iter().copied())
                 .collect(),
+            only: self.worker.driver.only(),
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         }
     }

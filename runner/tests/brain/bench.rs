@@ -28,6 +28,7 @@ use roost_shared::{
     effect::EffectClass,
     event::{Event, EventBody},
     run::RunState,
+    sprite::SpriteOwner,
     transcript::ToolResult,
     wire::{AppendRequest, AppendResponse, Lease, Signal},
     work::{Actor, Conversation, ReplyTo, Trust, WorkItem},
@@ -120,7 +121,10 @@ impl Memory {
             run: run_id(),
             epoch,
             agent: agent.clone(),
-            sprite: "agent-1".into(),
+            sprite: match agent.sprite {
+                SpriteOwner::Agent => "agent-1".into(),
+                SpriteOwner::Run => SpriteOwner::Run.sprite(agent.id, run_id()),
+            },
             git_origin: None,
             journal: self.events.lock().unwrap().clone(),
             history: Vec::new(),
@@ -248,7 +252,8 @@ pub(crate) struct Bench {
     pub(crate) tools: Tools,
     pub(crate) calls: Arc<Mutex<BTreeMap<String, u32>>>,
     pub(crate) sprites: Sprites,
-    host: String,
+    /// The sprite host's address.
+    pub(crate) host: String,
     _directory: tempfile::TempDir,
 }
 
@@ -288,6 +293,7 @@ impl Bench {
                 persona: String::new(),
                 model: "scripted/scripted".into(),
                 tools: Vec::new(),
+                sprite: SpriteOwner::Agent,
                 limits: RunLimits::default(),
             },
             config: BrainConfig {
@@ -321,13 +327,18 @@ impl Bench {
 
     /// Drives one lease to its end.
     pub(crate) async fn drive(&self, memory: &Arc<Memory>) {
+        self.drive_by(&self.brain(memory), memory).await;
+    }
+
+    /// Drives one lease to its end.
+    pub(crate) async fn drive_by(&self, brain: &Brain, memory: &Arc<Memory>) {
         let (_signals, hears) = mpsc::unbounded_channel();
         let (_drain, drain) = watch::channel(Drain::No);
         let control = Control {
             signals: hears,
             drain,
         };
-        let driving = self.brain(memory).drive(memory.lease(&self.agent), control);
+        let driving = brain.drive(memory.lease(&self.agent), control);
         tokio::time::timeout(Duration::from_secs(20), driving)
             .await
             .expect("the run ends");

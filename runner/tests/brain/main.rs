@@ -4,6 +4,8 @@
 
 mod bench;
 mod edges;
+mod limits;
+mod own_sprite;
 mod shell;
 
 use std::{

@@ -10,7 +10,7 @@ mod serve;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use scrub::Given;
 
 use super::ToolContext;
-use crate::sprite::Sprite;
+use crate::{clock, sprite::Sprite};
 
 /// A credential is not used in its last minute, so that it does not end on its way.
 const SPARE: Duration = Duration::from_secs(60);
@@ -145,7 +145,7 @@ struct Wallet {
 
 impl Wallet {
     async fn get(&self, remote: &Remote) -> Result<CredentialResponse, String> {
-        let now = now();
+        let now = clock::now();
         let kept = |wallet: &Self| {
             let kept = wallet.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.get(remote)
@@ -173,11 +173,4 @@ impl Wallet {
         kept.insert(remote.clone(), (credential.clone(), until));
         Ok(credential)
     }
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
