@@ -93,7 +93,7 @@ pub fn bench(toolbox: &Toolbox, what: &[String]) -> Result<(), Failure> {
             .args(release)
             .args(["--package", "roost-tests", "--bin", "roost-bench"]),
     )?;
-    let all = ["ack", "dispatch", "turn"].map(str::to_owned);
+    let all = ["ack", "dispatch", "turn", "sprites"].map(str::to_owned);
     for name in if what.is_empty() { &all } else { what } {
         let program = toolbox.workspace().join("target/release/roost-bench");
         run::shown(Command::new(program).current_dir(toolbox.workspace()).arg(name))?;

@@ -35,6 +35,7 @@ mod signal;
 mod wire;
 mod wire_files;
 mod wire_ports;
+mod wire_services;
 mod wire_sprites;
 
 use reqwest::{Method, Url};

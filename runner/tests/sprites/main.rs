@@ -11,6 +11,7 @@ mod files;
 mod fixture;
 mod hosts;
 mod races;
+mod services;
 mod sessions;
 mod socket;
 mod trees;

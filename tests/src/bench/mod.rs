@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod dispatch;
 pub mod load;
+pub mod sprites;
 mod subject;
 pub mod turn;
 

@@ -15,6 +15,8 @@ enum What {
     Ack,
     /// From a webhook to its run's request at the model.
     Dispatch,
+    /// What the sprite host takes for what it does.
+    Sprites,
     /// What a turn costs beyond the model and the tool.
     Turn,
 }
@@ -24,6 +26,7 @@ async fn main() {
     match Cli::parse().what {
         What::Ack => bench::ack::run().await,
         What::Dispatch => bench::dispatch::run().await,
+        What::Sprites => bench::sprites::run().await,
         What::Turn => bench::turn::run().await,
     }
 }

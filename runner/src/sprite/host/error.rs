@@ -93,6 +93,11 @@ impl ApiError {
         Self { status, body }
     }
 
+    /// The sentence for people.
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }

@@ -33,6 +33,12 @@ pub struct Limits {
     pub watches: usize,
     /// Directories one of them watches.
     pub watched_dirs: usize,
+    /// Services that a sprite has.
+    pub services: usize,
+    /// A file of a service's log, in bytes; the one before it is kept as well.
+    pub service_log_bytes: u64,
+    /// The first pause before a service that ended is started again; it doubles, up to a minute.
+    pub service_pause: Duration,
     /// Checkpoints by request that a sprite keeps.
     pub checkpoints: usize,
     /// Automatic checkpoints that a sprite keeps; the oldest makes room.
@@ -56,6 +62,9 @@ impl Default for Limits {
             tree_entries: 1_000_000,
             watches: 64,
             watched_dirs: 8_192,
+            services: 32,
+            service_log_bytes: 4 << 20,
+            service_pause: Duration::from_secs(1),
             checkpoints: 64,
             auto_checkpoints: 8,
         }

@@ -29,6 +29,7 @@ use super::{
     record::{Record, Settings, Written},
     resolve::Root,
     sandbox::Frozen,
+    service::Services,
     session::{Client, Session, Terms},
     sessions::Sessions,
     waker::Waker,
@@ -70,6 +71,7 @@ pub(super) struct LocalSprite {
     pub(super) root: Root,
     pub(super) sessions: Sessions,
     pub(super) checkpoints: Checkpoints,
+    pub(super) services: Services,
     limits: Limits,
     pub(super) activity: Arc<Activity>,
     waker: Waker,
@@ -95,9 +97,12 @@ impl LocalSprite {
             path.clone(),
             Arc::clone(&activity),
         );
+        let home = path.parent().unwrap_or(&path).to_owned();
+        let root = Root::new(path, config.isolation.view());
         Self {
-            checkpoints: Checkpoints::new(path.parent().unwrap_or(&path).to_owned()),
-            root: Root::new(path, config.isolation.view()),
+            checkpoints: Checkpoints::new(home.clone()),
+            services: Services::new(home, root.clone(), config.limits.service_log_bytes),
+            root,
             limits: config.limits.clone(),
             activity,
             waker,

@@ -43,6 +43,7 @@ mod record;
 mod request;
 mod resolve;
 mod sandbox;
+mod service;
 mod session;
 mod sessions;
 mod sprites;
@@ -164,6 +165,9 @@ impl Host {
         }
         let watches = Arc::new(Semaphore::new(store.config().limits.watches));
         let store = Arc::new(store);
+        for sprite in store.all() {
+            service::resume(&sprite, &store.shared_config()).await;
+        }
         tokio::spawn(put_to_rest(Arc::downgrade(&store)));
         Ok(Self {
             store,
@@ -212,6 +216,22 @@ impl Host {
                 "/v1/sprites/{name}/checkpoints/{id}/restore",
                 post(checkpoint::restore),
             )
+            .route("/v1/sprites/{name}/services", get(service::list))
+            .route("/v1/sprites/{name}/services/signal", post(service::signal))
+            .route(
+                "/v1/sprites/{name}/services/{service}",
+                get(service::show).put(service::define).delete(service::remove),
+            )
+            .route(
+                "/v1/sprites/{name}/services/{service}/start",
+                post(service::start),
+            )
+            .route("/v1/sprites/{name}/services/{service}/stop", post(service::stop))
+            .route(
+                "/v1/sprites/{name}/services/{service}/restart",
+                post(service::restart),
+            )
+            .route("/v1/sprites/{name}/services/{service}/logs", get(service::logs))
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(middleware::map_response(error::speak_json))

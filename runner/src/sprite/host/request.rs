@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a command gets as directory, environment and lifetime is decided here alone, with the API's defaults.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     error::{ApiError, FileError},
@@ -11,7 +11,7 @@ use super::{
     resolve::{LastLink, Parents},
     session::Terms,
 };
-use crate::sprite::HOME;
+use crate::sprite::{HOME, wire_services::Definition};
 
 const MAX_COMMAND_BYTES: usize = 128 << 10;
 /// How long pipes run on without a client unless the request says so; terminals run for ever.
@@ -80,20 +80,7 @@ impl Request {
     /// The command in that sprite. `path`: where programs are looked for by default.
     pub(super) fn command(self, sprite: &LocalSprite, path: &str) -> Result<(Command, Terms), ApiError> {
         let stdin = self.takes_stdin();
-        let (dir, shown) = match self.dir {
-            Some(dir) => (
-                sprite.root.find(&dir, HOME, LastLink::Follow, Parents::MustExist),
-                dir,
-            ),
-            None => (
-                sprite.root.find(HOME, "/", LastLink::Follow, Parents::Create),
-                HOME.to_owned(),
-            ),
-        };
-        let dir = dir.map_err(|lost| {
-            let message = FileError::lost(&shown, lost).message;
-            ApiError::bad_request(format!("the directory {shown}: {message}"))
-        })?;
+        let dir = directory(sprite, self.dir.as_deref())?;
         let mut arguments = self.command;
         if arguments.is_empty() {
             arguments.push(self.program.clone().unwrap_or_else(|| "bash".into()));
@@ -127,7 +114,7 @@ impl Request {
         let command = Command {
             program,
             arguments,
-            dir: dir.path,
+            dir,
             env,
             stdin,
             tty,
@@ -140,6 +127,40 @@ impl Request {
             },
         ))
     }
+}
+
+/// The command of a service: with the environment every command has, and its own variables.
+pub(super) fn service_command(
+    sprite: &LocalSprite,
+    path: &str,
+    service: &Definition,
+) -> Result<Command, ApiError> {
+    let mut env = default_env(sprite, path, false);
+    env.extend(service.env.clone());
+    let mut arguments = vec![service.cmd.clone()];
+    arguments.extend(service.args.iter().cloned());
+    Ok(Command {
+        program: service.cmd.clone(),
+        arguments,
+        dir: directory(sprite, service.dir.as_deref())?,
+        env,
+        stdin: false,
+        tty: None,
+    })
+}
+
+/// Where a command starts, as it sees it: there, or in the home.
+fn directory(sprite: &LocalSprite, dir: Option<&str>) -> Result<PathBuf, ApiError> {
+    let found = match dir {
+        Some(dir) => sprite.root.find(dir, HOME, LastLink::Follow, Parents::MustExist),
+        None => sprite.root.find(HOME, "/", LastLink::Follow, Parents::Create),
+    };
+    let place = found.map_err(|lost| {
+        let shown = dir.unwrap_or(HOME);
+        let message = FileError::lost(shown, lost).message;
+        ApiError::bad_request(format!("the directory {shown}: {message}"))
+    })?;
+    Ok(place.path)
 }
 
 /// What a command's environment is unless its request replaces it.

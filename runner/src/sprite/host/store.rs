@@ -96,6 +96,10 @@ impl Store {
         &self.config
     }
 
+    pub(super) fn shared_config(&self) -> Arc<HostConfig> {
+        Arc::clone(&self.config)
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -246,6 +250,7 @@ impl Store {
     /// gone once this returns; the files of a large sprite may take longer to disappear.
     pub(super) async fn delete(self: &Arc<Self>, name: &str) -> Result<(), ApiError> {
         let sprite = self.get(name)?;
+        sprite.services.close();
         sprite.sessions.close();
         // Waits for what is being started or restored; what comes after that finds it closed.
         let _still = sprite.still().await;
@@ -283,6 +288,7 @@ impl Store {
     pub(super) async fn close(&self) {
         let sprites = self.all();
         for sprite in &sprites {
+            sprite.services.close();
             sprite.sessions.close();
         }
         join_all(sprites.iter().map(|sprite| sprite.end())).await;
