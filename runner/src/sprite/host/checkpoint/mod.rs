@@ -53,6 +53,8 @@ pub(super) enum CheckpointError {
     InUse { id: String },
     #[error("the sprite has {limit} checkpoints, as many as it may; delete some first")]
     Limit { limit: usize },
+    #[error("the sprite is being deleted or its host is shutting down")]
+    Gone,
     #[error("the checkpoint could not be read or written: {0}")]
     Storage(#[from] io::Error),
 }
@@ -73,6 +75,7 @@ impl From<CheckpointError> for ApiError {
             CheckpointError::Damaged { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_damaged", message),
             CheckpointError::InUse { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_in_use", message),
             CheckpointError::Limit { limit } => Self::limit("checkpoint_limit_exceeded", message, limit),
+            CheckpointError::Gone => Self::gone(&message),
             CheckpointError::Storage(source) => Self::internal("the checkpoint failed", &source),
         }
     }
@@ -127,6 +130,7 @@ pub(super) async fn take(
 ) -> Result<Taken, CheckpointError> {
     let busy = sprite.checkpoints.busy().await;
     let shut = sprite.still().await;
+    check_open(sprite)?;
     let still = Still {
         frozen: sprite.freeze().await?,
         _shut: shut,
@@ -151,6 +155,7 @@ async fn put_back(
 ) -> Result<apply::Done, CheckpointError> {
     let busy = sprite.checkpoints.busy().await;
     let shut = sprite.still().await;
+    check_open(sprite)?;
     sprite.end().await;
     let (home, limits) = (sprite.checkpoints.home.clone(), limits.clone());
     blocking(move || {
@@ -160,8 +165,14 @@ async fn put_back(
     .await
 }
 
+/// A sprite that is being deleted gives its directory's name to whoever takes it next.
+fn check_open(sprite: &LocalSprite) -> Result<(), CheckpointError> {
+    sprite.sessions.check_open().map_err(|_| CheckpointError::Gone)
+}
+
 async fn drop_one(sprite: &Arc<LocalSprite>, id: String) -> Result<(), CheckpointError> {
     let busy = sprite.checkpoints.busy().await;
+    check_open(sprite)?;
     let home = sprite.checkpoints.home.clone();
     blocking(move || {
         let _busy = busy;
