@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use roost_runner::sprite::host::HostConfig;
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::{
-    fixture::{PATIENCE, run, sprite},
+    fixture::{PATIENCE, Running, TOKEN, run, sprite},
     socket::Socket,
 };
 
@@ -123,4 +125,34 @@ async fn what_an_operation_is_refused_with_says_so_and_keeps_the_connection() {
         .await
         .expect("an idle control connection holds no host up");
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_host_has_so_many_connections_and_one_that_ends_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    config.limits.connections = 1;
+    let host = Running::with(config).await;
+    host.sprites.ensure("agent-7").await.unwrap();
+    let mut first = Socket::open(&host.base, CONTROL).await.unwrap();
+    for path in [
+        CONTROL,
+        "/v1/sprites/agent-7/proxy",
+        "/v1/sprites/agent-7/ports/watch",
+    ] {
+        let refused = Socket::open(&host.base, path).await.err().unwrap();
+        assert_eq!(refused.status(), 429, "{path}");
+    }
+    first.0.close(None).await.unwrap();
+    while first.0.next().await.is_some() {}
+    let again = timeout(PATIENCE, async {
+        loop {
+            if let Ok(socket) = Socket::open(&host.base, CONTROL).await {
+                return socket;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    drop(again.await.expect("there is room again"));
+    host.stop().await;
 }

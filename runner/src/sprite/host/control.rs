@@ -64,7 +64,7 @@ pub(super) async fn control(
 ) -> Result<Response, ApiError> {
     host.store.get(&name)?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let mut closing = host.closing.subscribe();
+    let (mut closing, place) = (host.closing.subscribe(), host.connection()?);
     Ok(sized(upgrade).on_upgrade(async move |socket| {
         let (to, from) = socket.split();
         let mut socket = Socket { to, from };
@@ -72,6 +72,7 @@ pub(super) async fn control(
             Some((code, reason)) => socket.close(code, reason).await,
             None => socket.leave().await,
         }
+        drop(place);
     }))
 }
 

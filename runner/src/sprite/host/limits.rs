@@ -11,6 +11,8 @@ pub struct Limits {
     pub running: usize,
     /// Sprites created within a minute.
     pub creations_per_minute: usize,
+    /// Tunnels, watches of ports, control connections and requests to sprites' own addresses, all together.
+    pub connections: usize,
     /// Commands running at once in one sprite.
     pub sessions: usize,
     /// Ended detachable sessions a sprite remembers, so that a client that was away can read the end.
@@ -51,6 +53,7 @@ impl Default for Limits {
             sprites: 1_000,
             running: 256,
             creations_per_minute: 1_200,
+            connections: 4_096,
             sessions: 128,
             ended_sessions: 32,
             ended_for: Duration::from_secs(600),

@@ -69,16 +69,21 @@ use axum::{
     routing::{delete, get, post, put},
     serve::ListenerExt,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 use address::Address;
+use error::ApiError;
 pub use error::HostError;
 pub use isolation::{Isolation, Level};
 pub use limits::Limits;
 use store::Store;
+
+/// Files the host may have open; what systemd gives a service at most.
+const OPEN_FILES: u64 = 524_288;
 
 /// How long requests may take to finish once the host is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -142,11 +147,13 @@ pub struct Host {
     closing: watch::Sender<bool>,
     /// One for each client that may still begin to watch files.
     watches: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
 }
 
 impl Host {
     /// Opens the data directory, tries the walls, and says what isolation it gives. `listening`: where it will be served.
     pub async fn open(config: HostConfig, listening: SocketAddr) -> Result<Self, HostError> {
+        raise_open_files();
         let address = match &config.url {
             Some(url) => Address::parse(url)?,
             None => Address::local(listening),
@@ -164,6 +171,7 @@ impl Host {
             tracing::warn!(data_dir = %store.dir().display(), "{}", level.summary);
         }
         let watches = Arc::new(Semaphore::new(store.config().limits.watches));
+        let connections = Arc::new(Semaphore::new(store.config().limits.connections));
         let store = Arc::new(store);
         for sprite in store.all() {
             service::resume(&sprite, &store.shared_config()).await;
@@ -173,6 +181,7 @@ impl Host {
             store,
             address: Arc::new(address),
             watches,
+            connections,
             closing: watch::Sender::new(false),
         })
     }
@@ -241,10 +250,35 @@ impl Host {
             .with_state(self.clone())
     }
 
+    /// A place for one more connection, to be held for as long as it is open.
+    fn connection(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let limit = self.store.config().limits.connections;
+        Arc::clone(&self.connections).try_acquire_owned().map_err(|_| {
+            let message =
+                format!("this host has {limit} connections into its sprites already; end some first");
+            ApiError::limit("concurrent_connection_limit_exceeded", message, limit)
+        })
+    }
+
     /// Refuses new commands, ends the running ones with everything they started, and closes their connections.
     pub async fn shutdown(&self) {
         self.store.close().await;
         self.closing.send_replace(true);
+    }
+}
+
+/// Every command is a few open files of the host, and the usual limit is enough for a few hundred of them.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = Rlimit {
+            current: Some(most),
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files could not be raised: fewer sprites can run at once");
+        }
     }
 }
 

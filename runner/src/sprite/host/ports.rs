@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -43,16 +44,27 @@ pub(super) async fn listening(sprite: &LocalSprite) -> BTreeSet<ListeningPort> {
 
 /// A connection to a port inside the sprite; refused where none of its processes listens.
 pub(super) async fn connect(sprite: &LocalSprite, port: u16) -> Result<io::Result<TcpStream>, ApiError> {
-    let listening = listening(sprite).await;
-    let Some(found) = listening.iter().find(|listening| listening.port == port) else {
-        return Ok(Err(io::ErrorKind::ConnectionRefused.into()));
+    let loopbacks = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    // Behind walls whatever listens is the sprite's. Without them the network is the machine's, and it has to be looked up.
+    let addresses = if sprite.root.seen() == Path::new("/") {
+        loopbacks.to_vec()
+    } else {
+        let listening = listening(sprite).await;
+        let own = listening.iter().filter(|listening| listening.port == port);
+        own.map(|listening| match listening.address.parse() {
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => loopbacks[1],
+            Ok(address) if !address.is_unspecified() => address,
+            _ => loopbacks[0],
+        })
+        .collect()
     };
-    let address = match found.address.parse() {
-        Ok(IpAddr::V6(address)) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        Ok(address) if !address.is_unspecified() => address,
-        _ => Ipv4Addr::LOCALHOST.into(),
-    };
-    let connected = sprite.connect(SocketAddr::new(address, port)).await?;
+    let mut connected = Err(io::ErrorKind::ConnectionRefused.into());
+    for address in addresses {
+        connected = sprite.connect(SocketAddr::new(address, port)).await?;
+        if connected.is_ok() {
+            break;
+        }
+    }
     Ok(connected.and_then(|stream| {
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -49,7 +49,7 @@ pub(super) async fn proxy(
     let sprite = host.store.get(&name)?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.to_string()))?;
     let busy = sprite.activity.begin()?;
-    let mut closing = host.closing.subscribe();
+    let (mut closing, place) = (host.closing.subscribe(), host.connection()?);
     Ok(sized(upgrade).on_upgrade(async move |socket| {
         let (to, from) = socket.split();
         let mut socket = Socket { to, from };
@@ -58,7 +58,7 @@ pub(super) async fn proxy(
             // An error means the host is gone.
             _ = closing.wait_for(|closing| *closing) => false,
         };
-        drop(busy);
+        drop((busy, place));
         if ended {
             socket.close(close_code::NORMAL, "").await;
         }
@@ -160,7 +160,7 @@ pub(super) async fn watch(
 ) -> Result<Response, ApiError> {
     let sprite = host.store.get(&name)?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let mut closing = host.closing.subscribe();
+    let (mut closing, place) = (host.closing.subscribe(), host.connection()?);
     Ok(upgrade.on_upgrade(async move |socket| {
         let (to, from) = socket.split();
         let mut socket = Socket { to, from };
@@ -170,6 +170,7 @@ pub(super) async fn watch(
             _ = closing.wait_for(|closing| *closing) => {}
         }
         socket.leave().await;
+        drop(place);
     }))
 }
 

@@ -15,7 +15,7 @@ use axum::{
 use http_body_util::BodyExt;
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{Host, activity::Busy, auth, error::ApiError, local::LocalSprite, ports};
 
@@ -30,6 +30,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// What a request holds until its answer has ended: the sprite awake, and its place among the host's connections.
+type Held = (Busy, OwnedSemaphorePermit);
 
 /// Answers requests for names of sprites; all others go on.
 pub(super) async fn route(State(host): State<Host>, request: Request, next: Next) -> Response {
@@ -57,9 +60,9 @@ async fn forward(host: &Host, name: &str, mut request: Request) -> Result<Respon
     if has_token {
         request.headers_mut().remove(header::AUTHORIZATION);
     }
-    let busy = sprite.activity.begin()?;
+    let held = (sprite.activity.begin()?, host.connection()?);
     let stream = connect(&sprite).await?;
-    exchange(request, stream, busy)
+    exchange(request, stream, held)
         .await
         .map_err(|error| unreachable(format!("the server inside sprite {name} broke off: {error}")))
 }
@@ -82,7 +85,7 @@ fn unreachable(message: String) -> ApiError {
 }
 
 /// One request and its answer over a connection of their own.
-async fn exchange(mut request: Request, stream: TcpStream, busy: Busy) -> Result<Response, hyper::Error> {
+async fn exchange(mut request: Request, stream: TcpStream, held: Held) -> Result<Response, hyper::Error> {
     let ours = upgraded(request.headers()).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     outgoing(&mut request, ours.as_ref().map(|(protocol, _)| protocol));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -96,13 +99,13 @@ async fn exchange(mut request: Request, stream: TcpStream, busy: Busy) -> Result
         && let Some((_, ours)) = ours
     {
         let theirs = hyper::upgrade::on(&mut response);
-        tokio::spawn(join(ours, theirs, busy));
+        tokio::spawn(join(ours, theirs, held));
         return Ok(response.map(Body::new));
     }
     strip(response.headers_mut());
     // The sprite stays awake for as long as its answer is read.
     let hold = move |frame| {
-        let _busy = &busy;
+        let _held = &held;
         frame
     };
     Ok(response.map(|body| Body::new(body.map_frame(hold))))
@@ -149,7 +152,7 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 /// Carries what became of a request, a WebSocket for example, until either side ends it.
-async fn join(ours: OnUpgrade, theirs: OnUpgrade, busy: Busy) {
+async fn join(ours: OnUpgrade, theirs: OnUpgrade, held: Held) {
     let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else {
         return;
     };
@@ -157,5 +160,5 @@ async fn join(ours: OnUpgrade, theirs: OnUpgrade, busy: Busy) {
     if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
         tracing::debug!(%error, "a connection through a sprite's address broke");
     }
-    drop(busy);
+    drop(held);
 }
