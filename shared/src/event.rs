@@ -66,6 +66,12 @@ pub enum EventBody {
         /// Milliseconds until the next try, if there is to be one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
+        /// Tokens it used all the same, as far as they are known: an answer that broke off is billed.
+        #[serde(default, skip_serializing_if = "is_default")]
+        usage: Usage,
+        /// What they cost.
+        #[serde(default, skip_serializing_if = "is_default")]
+        cost: MicroUsd,
     },
     /// A tool call is about to begin. Calls without this event never began.
     ToolStarted {
@@ -148,7 +154,7 @@ impl EventBody {
     pub fn cost(&self) -> MicroUsd {
         match self {
             Self::ModelAnswered(answer) => answer.cost,
-            Self::Compacted { cost, .. } => *cost,
+            Self::Compacted { cost, .. } | Self::ModelFailed { cost, .. } => *cost,
             _ => MicroUsd::default(),
         }
     }
@@ -157,8 +163,12 @@ impl EventBody {
     pub fn usage(&self) -> Usage {
         match self {
             Self::ModelAnswered(answer) => answer.usage,
-            Self::Compacted { usage, .. } => *usage,
+            Self::Compacted { usage, .. } | Self::ModelFailed { usage, .. } => *usage,
             _ => Usage::default(),
         }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -205,6 +205,11 @@ fn any_event() -> impl Strategy<Value = EventBody> {
         code: "x".into(),
         message: "x".into(),
         retry_in_ms: None,
+        usage: Usage {
+            input: 5,
+            ..Usage::default()
+        },
+        cost: MicroUsd(3),
     };
     let (until, reason) = (UnixMillis(1), "x".to_owned());
     let failed = EventBody::Failed {

@@ -259,11 +259,16 @@ impl Timeline {
                 code,
                 message,
                 retry_in_ms,
+                usage,
+                cost,
             } => html! {
                 p.line {
                     strong { "The model did not answer." } " " (sentence(message)) " "
                     @if let Some(retry) = retry_in_ms { "It is asked again in " (text::millis(*retry)) ". " }
                     code.muted { (code) }
+                    @if *usage != Usage::default() {
+                        span.muted { " It had used " (spent(*usage)) ", " (text::money(*cost)) "." }
+                    }
                 }
             },
             EventBody::Compacted { summary, usage, cost } => html! {

@@ -14,6 +14,7 @@ use super::{
     context,
     drive::{Drive, Interrupt},
     journal::Stopped,
+    think::Unanswered,
 };
 use crate::model::{ModelError, ModelRequest};
 
@@ -59,21 +60,22 @@ impl Drive {
         }
         let answer = match self.ask(request).await {
             Err(interrupt) => return Ok(Some(interrupt)),
-            Ok(Err(ModelError::ContextExceeded { limit, .. })) if !request.tools.is_empty() => {
+            Ok(Err(Unanswered {
+                error: ModelError::ContextExceeded { limit, .. },
+                ..
+            })) if !request.tools.is_empty() => {
                 let window = limit.unwrap_or_else(|| self.window());
                 return Box::pin(self.compact_shortened(window)).await;
             }
-            Ok(Err(error)) => return self.failed(&error).await,
+            Ok(Err(unanswered)) => return self.failed(unanswered).await,
             Ok(Ok(answer)) => answer,
         };
-        let summary = answer.text();
+        let (summary, usage, cost) = (answer.text(), answer.usage, answer.cost);
         if summary.trim().is_empty() {
             let (provider, reason) = (request.model.clone(), "an empty summary".to_owned());
-            return self
-                .failed(&ModelError::AnswerMalformed { provider, reason })
-                .await;
+            let error = ModelError::AnswerMalformed { provider, reason };
+            return self.failed(Unanswered { error, usage, cost }).await;
         }
-        let (usage, cost) = (answer.usage, answer.cost);
         let compacted = EventBody::Compacted { summary, usage, cost };
         self.journal.write(vec![compacted]).await?;
         Ok(None)

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use roost_shared::{
+    MicroUsd,
     event::EventBody,
-    transcript::{Answer, Block, Message, StopReason},
+    transcript::{Answer, Block, Message, StopReason, Usage},
 };
 
 use super::{
@@ -48,11 +49,14 @@ impl Drive {
         };
         match answer {
             Ok(answer) => self.answered(answer).await,
-            Err(ModelError::ContextExceeded { limit, .. }) if can_shrink => {
+            Err(Unanswered {
+                error: ModelError::ContextExceeded { limit, .. },
+                ..
+            }) if can_shrink => {
                 let window = limit.unwrap_or_else(|| self.window());
                 self.compact_shortened(window).await
             }
-            Err(error) => self.failed(&error).await,
+            Err(unanswered) => self.failed(unanswered).await,
         }
     }
 
@@ -71,11 +75,14 @@ impl Drive {
     pub(super) async fn ask(
         &mut self,
         request: &ModelRequest,
-    ) -> Result<Result<Answer, ModelError>, Interrupt> {
+    ) -> Result<Result<Answer, Unanswered>, Interrupt> {
         let gateway = self.brain.gateway.clone();
         let asking = async {
-            let stream = gateway.ask(request).await?;
-            stream.answer(|_| {}).await
+            let mut stream = gateway.ask(request).await?;
+            stream.answer(|_| {}).await.map_err(|error| {
+                let (usage, cost) = stream.spent();
+                Unanswered { error, usage, cost }
+            })
         };
         Self::unless_interrupted(self.control(), asking).await
     }
@@ -96,7 +103,8 @@ impl Drive {
     }
 
     /// A failed call: try again in place, sleep on no runner, or give up.
-    pub(super) async fn failed(&mut self, error: &ModelError) -> Result<Option<Interrupt>, Stopped> {
+    pub(super) async fn failed(&mut self, unanswered: Unanswered) -> Result<Option<Interrupt>, Stopped> {
+        let Unanswered { error, usage, cost } = unanswered;
         let (code, message) = (error.code().to_owned(), error.to_string());
         let failures = self.journal.read(|state| state.model_failures).await;
         if !error.is_retryable() || failures + 1 >= self.brain.config.model_attempts {
@@ -104,6 +112,8 @@ impl Drive {
                 code: code.clone(),
                 message: message.clone(),
                 retry_in_ms: None,
+                usage,
+                cost,
             };
             self.journal
                 .write(vec![failed, EventBody::Failed { code, message }])
@@ -117,6 +127,8 @@ impl Drive {
             code,
             message: message.clone(),
             retry_in_ms,
+            usage,
+            cost,
         };
         if pause > config.longest_wait {
             let parked = EventBody::Parked {
@@ -128,6 +140,24 @@ impl Drive {
         }
         self.journal.write(vec![failed]).await?;
         Ok(self.wait(pause).await)
+    }
+}
+
+/// A call without an answer, and what it cost all the same.
+pub(super) struct Unanswered {
+    pub(super) error: ModelError,
+    pub(super) usage: Usage,
+    pub(super) cost: MicroUsd,
+}
+
+impl From<ModelError> for Unanswered {
+    /// A call that was refused costs nothing.
+    fn from(error: ModelError) -> Self {
+        Self {
+            error,
+            usage: Usage::default(),
+            cost: MicroUsd::default(),
+        }
     }
 }
 

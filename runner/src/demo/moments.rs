@@ -69,6 +69,7 @@ impl<'a, F: FnMut(&Moment)> Moments<'a, F> {
                 code,
                 message,
                 retry_in_ms,
+                ..
             } => self.add(
                 now,
                 Happening::ModelFailed {

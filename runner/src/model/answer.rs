@@ -48,6 +48,16 @@ pub(super) enum Part {
     Tool { id: String, name: String, json: String },
 }
 
+impl Part {
+    /// Bytes of it that have come.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Redacted(text) | Self::Thinking { text, .. } => text.len(),
+            Self::Tool { json, .. } => json.len(),
+        }
+    }
+}
+
 /// An answer as it grows.
 #[derive(Debug)]
 pub(super) struct Growing {
@@ -102,6 +112,16 @@ impl Growing {
     /// Has something to show.
     pub(super) fn show(&mut self, delta: Delta) {
         self.deltas.push_back(delta);
+    }
+
+    /// The tokens used so far: what the provider has counted, and at least what has come, at four bytes a token.
+    pub(super) fn spent(&self) -> Usage {
+        let came: usize = self.parts.iter().map(Part::len).sum();
+        let came = u64::try_from(came / 4).unwrap_or(u64::MAX);
+        Usage {
+            output: self.usage.output.max(came),
+            ..self.usage
+        }
     }
 
     /// The complete answer. Its cost is not known here.

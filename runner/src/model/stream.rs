@@ -5,7 +5,10 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use reqwest::Response;
-use roost_shared::transcript::Answer;
+use roost_shared::{
+    MicroUsd,
+    transcript::{Answer, Usage},
+};
 use tokio::time::timeout;
 
 use super::{
@@ -110,11 +113,18 @@ impl AnswerStream {
         Ok(None)
     }
 
+    /// The tokens of an answer that broke off, as far as they are known, and what they cost.
+    pub fn spent(&self) -> (Usage, MicroUsd) {
+        let usage = self.growing.as_ref().map(Growing::spent).unwrap_or_default();
+        let cost = self.price.map(|price| price.cost(usage)).unwrap_or_default();
+        (usage, cost)
+    }
+
     /// Reads to the end, showing every piece to `watch`.
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub async fn answer(mut self, mut watch: impl FnMut(Delta) + Send) -> Result<Answer, ModelError> {
+    pub async fn answer(&mut self, mut watch: impl FnMut(Delta) + Send) -> Result<Answer, ModelError> {
         loop {
             match self.next().await? {
                 Some(Piece::Delta(delta)) => watch(delta),

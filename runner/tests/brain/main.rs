@@ -142,7 +142,7 @@ async fn a_crash_at_any_append_repeats_no_recorded_answer_and_no_call_that_must_
 async fn a_passing_failure_is_tried_again_and_written_down() {
     let bench = Bench::new(work()).await;
     bench.model.fail_next(Fault::Overloaded);
-    bench.model.fail_next(Fault::Cut { after: 300 });
+    bench.model.fail_next(Fault::Cut { after: 700 });
     let memory = Memory::new();
     bench.drive(&memory).await;
     assert_eq!(
@@ -150,6 +150,13 @@ async fn a_passing_failure_is_tried_again_and_written_down() {
         ["model_failed", "model_failed", "model_answered"]
     );
     assert!(matches!(memory.last(), EventBody::Completed { .. }));
+    let events = memory.events.lock().unwrap();
+    let spent: Vec<_> = events[2..4].iter().map(|event| event.body.usage()).collect();
+    assert_eq!(spent[0], Usage::default(), "a refused call costs nothing");
+    assert!(
+        spent[1].input > 100,
+        "what the provider had counted is billed: {spent:?}"
+    );
 }
 
 #[tokio::test]
