@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::edge_build::WasmHost;
-use xtask::{Failure, Toolbox, setup, verify};
+use xtask::{Failure, Toolbox, fuzz, setup, verify};
 
 /// What a developer of Roost runs.
 #[derive(Parser)]
@@ -36,6 +36,13 @@ enum Task {
         /// What to measure; everything if not said.
         what: Vec<String>,
     },
+    /// Feed the parsers of strangers' bytes with bytes nobody thought of, as libFuzzer finds them.
+    #[command(after_help = "Example: cargo xtask fuzz --seconds 600")]
+    Fuzz {
+        /// How long for each target.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
     /// Everything that must pass before a change lands: format, lints, dependencies, tests.
     Ci,
 }
@@ -61,6 +68,7 @@ fn run(task: Task) -> Result<(), Failure> {
         }
         Task::Test { arguments } => verify::test(&toolbox, &arguments),
         Task::Bench { what } => verify::bench(&toolbox, &what),
+        Task::Fuzz { seconds } => fuzz::run(&toolbox, seconds),
         Task::Ci => verify::ci(&toolbox),
     }
 }

@@ -3,8 +3,11 @@
 //! Invariant: the test runner is the last thing that prints, so its summary is the end of the output.
 
 use crate::edge_build::{self, WasmHost};
-use crate::{Failure, Toolbox, run, setup};
+use crate::{Failure, Toolbox, fuzz, run, setup};
 use std::process::Command;
+
+/// For each fuzz target: long enough to meet every branch again, which they do within one.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Sets up what is missing, builds the product, and runs every test.
 pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
@@ -38,6 +41,8 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     setup::run(toolbox)?;
     step("ci: format");
     run::shown(cargo(toolbox).args(["fmt", "--all", "--check"]))?;
+    let fuzz_manifest = ["--manifest-path", "runner/fuzz/Cargo.toml"];
+    run::shown(cargo(toolbox).arg("fmt").args(fuzz_manifest).arg("--check"))?;
     step("ci: dependencies");
     let mut deny = Command::new(toolbox.program("cargo-deny")?);
     deny.args([
@@ -75,6 +80,7 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
         ];
         run::shown(cargo(toolbox).args(clippy))?;
     }
+    fuzz::run(toolbox, FUZZ_SECONDS)?;
     test(toolbox, &[])
 }
 

@@ -85,13 +85,8 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_decode_without_panic_and_known_streams_are_kept(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let message = Bytes::from(bytes.clone());
-            let decoded = Frame::decode(&message);
-            prop_assert_eq!(decoded.is_some(), bytes.first().is_some_and(|stream| *stream <= 4));
-            if let Some(Frame::Stdout(payload)) = decoded {
-                prop_assert_eq!(payload.as_ref(), &bytes[1..]);
-            }
+        fn the_law_holds_for_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            crate::sprite::frame_law::holds(&bytes);
         }
     }
 

@@ -29,6 +29,8 @@ mod error;
 mod exec;
 mod files;
 mod frame;
+#[cfg(test)]
+mod frame_law;
 pub mod host;
 pub(crate) mod retry;
 mod signal;

@@ -42,6 +42,8 @@ mod rate;
 mod record;
 mod request;
 mod resolve;
+#[cfg(test)]
+mod resolve_law;
 mod sandbox;
 mod service;
 mod session;

@@ -24,7 +24,6 @@ use std::{
 
 pub(super) use outer::USER;
 use wire::{Orders, Reply};
-pub(super) use world::SYSTEM_DIRECTORIES;
 
 /// The word behind the program's name that makes it a sprite's init. The outer stage.
 pub(super) const OUTER: &str = "sprite-init";

@@ -23,11 +23,7 @@ use rustix::{
 };
 
 use super::{Doing, Stop, outer::USER, wire::Walls};
-use crate::sprite::host::resolve::OWN_DIRECTORIES;
-
-/// The host's directories that every sprite shows, where the host has them.
-pub(in crate::sprite::host) const SYSTEM_DIRECTORIES: [&str; 7] =
-    ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+use crate::sprite::host::resolve::{OWN_DIRECTORIES, SYSTEM_DIRECTORIES};
 
 /// What programs of the host need of its `/etc`, and no secret is in.
 const SHARED_ETC: [&str; 22] = [
