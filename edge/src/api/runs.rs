@@ -154,12 +154,17 @@ pub struct CancelView {
 
 macro_rules! select_runs {
     ($tail:literal) => {
+        select_runs!("", $tail)
+    };
+    ($index:literal, $tail:expr) => {
         concat!(
             "SELECT r.id, r.phase, r.agent_id, r.agent_version, a.handle, v.spec ->> '$.name', r.integration_id, i.name, ",
             "i.settings ->> '$.channel', c.id, c.key, c.title, c.url, w.kind, e.body ->> '$.work_item.actor.name', ",
             "e.body -> '$.work_item.actor.trust', substr(e.body ->> '$.work_item.text', 1, 280), w.delivery_id, ",
             "r.turns, r.cost, r.tokens, r.outcome, r.runner, r.epoch, r.next_seq, r.due_at, r.created_at, r.updated_at ",
-            "FROM runs r JOIN agents a ON a.id = r.agent_id ",
+            "FROM runs r ",
+            $index,
+            " JOIN agents a ON a.id = r.agent_id ",
             "JOIN agent_versions v ON v.agent_id = r.agent_id AND v.version = r.agent_version ",
             "JOIN integrations i ON i.id = r.integration_id JOIN conversations c ON c.id = r.conversation_id ",
             "JOIN work_items w ON w.id = r.work_item_id JOIN events e ON e.run_id = r.id AND e.seq = 0 ",
@@ -167,6 +172,34 @@ macro_rules! select_runs {
             $tail
         )
     };
+}
+
+macro_rules! select_page {
+    ($index:literal, $phase:literal) => {
+        select_runs!(
+            $index,
+            concat!(
+                "AND (?2 IS NULL OR r.id < ?2) AND (?3 IS NULL OR r.phase = ?3) AND (?4 IS NULL OR r.agent_id = ?4) ",
+                $phase,
+                " ORDER BY r.id DESC LIMIT ?5"
+            )
+        )
+    };
+}
+
+/// The page's query. Phases that few runs are in have an index that holds those few; the others come along soon enough
+/// in the order of the ids.
+fn select_page(phase: Option<Phase>) -> &'static str {
+    match phase {
+        Some(Phase::Queued | Phase::Running | Phase::Parked) => {
+            select_page!("INDEXED BY runs_due", "AND r.due_at IS NOT NULL")
+        }
+        Some(Phase::Failed | Phase::Cancelled) => select_page!(
+            "INDEXED BY runs_ended_badly",
+            "AND r.phase = ?3 AND r.phase IN ('failed', 'cancelled')"
+        ),
+        Some(Phase::Completed) | None => select_page!("", ""),
+    }
 }
 
 /// `GET /api/v1/runs`.
@@ -201,27 +234,25 @@ pub(super) async fn cancel(
 
 /// A page of runs, newest first.
 pub(crate) async fn page(person: &Person, query: &Query) -> Result<Page<RunView, RunId>, ApiError> {
-    if let Some(phase) = &query.phase
-        && Phase::from_name(phase).is_none()
-    {
+    let unknown = || {
         let phases = Phase::ALL.map(Phase::as_str).join(", ");
-        return Err(ApiError::invalid(format!("a phase is one of {phases}")));
-    }
+        ApiError::invalid(format!("a phase is one of {phases}"))
+    };
+    let phase = match &query.phase {
+        Some(name) => Some(Phase::from_name(name).ok_or_else(unknown)?),
+        None => None,
+    };
     let position = Position {
         cursor: query.cursor,
         limit: query.limit,
     };
-    let sql = select_runs!(
-        "AND (?2 IS NULL OR r.id < ?2) AND (?3 IS NULL OR r.phase = ?3) AND (?4 IS NULL OR r.agent_id = ?4) \
-         ORDER BY r.id DESC LIMIT ?5"
-    );
     let arguments = [
         position.cursor.into(),
-        query.phase.clone().into(),
+        phase.map(Phase::as_str).map(str::to_owned).into(),
         query.agent.into(),
         position.rows_to_read().into(),
     ];
-    let rows = person.scope.query(sql, arguments).await?;
+    let rows = person.scope.query(select_page(phase), arguments).await?;
     let runs = rows.iter().map(view).collect::<Result<_, _>>()?;
     Ok(position.page(runs, |run: &RunView| run.id))
 }
@@ -308,4 +339,58 @@ fn view(row: &Row) -> Result<RunView, ValueError> {
         created_at: UnixMillis(row.integer(26)?),
         updated_at: UnixMillis(row.integer(27)?),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        db::{Scope, migrate::migrate},
+        edge::DEFAULT_WORKSPACE,
+        host::native::{DatabaseAddress, ports},
+    };
+
+    /// How the database goes about a page: one line per step.
+    async fn plan(scope: &Scope, phase: Option<Phase>) -> Vec<String> {
+        let sql: &'static str = format!("EXPLAIN QUERY PLAN {}", select_page(phase)).leak();
+        let arguments = [
+            None::<String>.into(),
+            phase.map(|phase| phase.as_str().to_owned()).into(),
+            None::<String>.into(),
+        ];
+        let arguments = arguments.into_iter().chain([51_u32.into()]);
+        let rows = scope.query(sql, arguments).await.unwrap();
+        rows.iter().map(|row| row.text(3).unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn no_page_of_runs_reads_more_runs_than_it_must() {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = ports(&DatabaseAddress::File(directory.path().join("roost.db"))).unwrap();
+        migrate(&ports.database, ports.clock.now()).await.unwrap();
+        let scope = Scope::new(ports.database.clone(), DEFAULT_WORKSPACE.into());
+        for phase in [None].into_iter().chain(Phase::ALL.map(Some)) {
+            let steps = plan(&scope, phase).await;
+            let runs = match phase {
+                Some(Phase::Queued | Phase::Running | Phase::Parked) => {
+                    "SEARCH r USING INDEX runs_due (workspace_id=? AND due_at>?)"
+                }
+                Some(Phase::Failed | Phase::Cancelled) => {
+                    "SEARCH r USING INDEX runs_ended_badly (workspace_id=? AND phase=?)"
+                }
+                // In the order of the ids, until the page is full.
+                Some(Phase::Completed) | None => "SCAN r",
+            };
+            assert_eq!(steps[0], runs, "{phase:?}: {steps:?}");
+            // What is under way is little enough to be sorted; nothing else is.
+            let sorted = steps.iter().any(|step| step.contains("ORDER BY"));
+            let few = matches!(phase, Some(Phase::Queued | Phase::Running | Phase::Parked));
+            assert_eq!(sorted, few, "{phase:?}: {steps:?}");
+            assert!(
+                steps[1..].iter().all(|step| !step.starts_with("SCAN")),
+                "{steps:?}"
+            );
+        }
+    }
 }

@@ -9,7 +9,13 @@ use roost_shared::UnixMillis;
 use super::{Database, DbError, Mode, Statement};
 
 /// All migrations, oldest first.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_init", include_str!("../../../migrations/0001_init.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_init", include_str!("../../../migrations/0001_init.sql")),
+    (
+        "0002_ended_badly",
+        include_str!("../../../migrations/0002_ended_badly.sql"),
+    ),
+];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \
      applied_at INTEGER NOT NULL)";
