@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use super::{
     Sprite, SpriteError,
     answer::{Answer, json, send, send_file},
+    pool::Pool,
     wire_sprites::{CreateSprite, SpriteInfo, SpritePage},
 };
 
@@ -31,6 +32,7 @@ struct Inner {
     http: reqwest::Client,
     /// Upgrades to WebSocket need HTTP/1.1, which a TLS host might otherwise negotiate away.
     upgrade: reqwest::Client,
+    pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for Sprites {
@@ -68,6 +70,7 @@ impl Sprites {
                 token: token.into(),
                 http,
                 upgrade,
+                pool: Arc::default(),
             }),
         })
     }
@@ -175,6 +178,11 @@ impl Sprites {
             .http
             .request(method, url)
             .bearer_auth(&self.inner.token)
+    }
+
+    /// The host's control connections.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.inner.pool
     }
 
     /// A request on the HTTP/1.1-only client, for an upgrade to WebSocket.

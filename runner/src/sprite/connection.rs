@@ -7,8 +7,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Sink, SinkExt, Stream, StreamExt, future, stream};
-use reqwest::{Url, header};
+use futures::{
+    Sink, SinkExt, Stream, StreamExt, future, stream,
+    stream::{SplitSink, SplitStream},
+};
+use reqwest::{Upgraded, Url, header};
 use tokio::{sync::mpsc, time};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -24,6 +27,7 @@ use super::{
     answer::{self, transport},
     exec::Outgoing,
     frame::Frame,
+    pool::Outcome,
     retry::{Pauses, Twice},
     wire::ServerMessage,
 };
@@ -34,8 +38,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(30);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// Frames between the socket and the caller; with the host's chunk size about a megabyte.
-const FRAMES_AHEAD: usize = 16;
-const INPUTS_AHEAD: usize = 8;
+pub(super) const FRAMES_AHEAD: usize = 16;
+pub(super) const INPUTS_AHEAD: usize = 8;
 /// Output that may arrive before the session is named.
 const EARLY_FRAMES: usize = 64;
 
@@ -58,11 +62,16 @@ pub(super) async fn open(
     }
 }
 
-async fn open_unbounded(
+/// The two halves of a WebSocket.
+pub(super) type Reader = SplitStream<WebSocketStream<Upgraded>>;
+pub(super) type Writer = SplitSink<WebSocketStream<Upgraded>, Message>;
+
+/// Makes a WebSocket of an address.
+pub(super) async fn upgrade(
     sprites: &Sprites,
     url: Url,
     what: impl FnOnce() -> String,
-) -> Result<Exec, SpriteError> {
+) -> Result<(Writer, Reader), SpriteError> {
     let key = generate_key();
     let request = sprites
         .upgrade_request(url)
@@ -79,10 +88,16 @@ async fn open_unbounded(
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let (writer, mut reader) = WebSocketStream::from_raw_socket(socket, Role::Client, Some(config))
-        .await
-        .split();
+    let socket = WebSocketStream::from_raw_socket(socket, Role::Client, Some(config)).await;
+    Ok(socket.split())
+}
 
+async fn open_unbounded(
+    sprites: &Sprites,
+    url: Url,
+    what: impl FnOnce() -> String,
+) -> Result<Exec, SpriteError> {
+    let (writer, mut reader) = upgrade(sprites, url, what).await?;
     let mut early = Vec::new();
     let (session_id, tty) = loop {
         let message = reader.next().await.ok_or_else(cut)?.map_err(broken)?;
@@ -133,21 +148,49 @@ async fn drive<R, W>(
     W: Sink<Message, Error = WsError> + Unpin,
 {
     tokio::select! {
-        () = read(reader, tty, &to_caller) => {}
+        _ = read(reader, tty, &to_caller) => {}
         () = write(&mut writer, tty, from_caller) => {}
     }
+    close(&mut writer).await;
+}
+
+/// Says goodbye; whether the other side hears it or not, it is over.
+pub(super) async fn close<W: Sink<Message, Error = WsError> + Unpin>(writer: &mut W) {
     let _ = time::timeout(CLOSE_WITHIN, writer.close()).await;
 }
 
-async fn read<R>(mut reader: R, tty: bool, to_caller: &mpsc::Sender<Result<ExecFrame, SpriteError>>)
+/// How a command on a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Its exit was read.
+    Exit,
+    /// The host said what came of the operation.
+    Outcome,
+    /// The connection broke, or nobody wants the rest.
+    Broken,
+}
+
+/// Reads a command's frames for the caller, up to its end.
+pub(super) async fn read<R>(
+    mut reader: R,
+    tty: bool,
+    to_caller: &mpsc::Sender<Result<ExecFrame, SpriteError>>,
+) -> Ended
 where
     R: Stream<Item = Result<Message, WsError>> + Unpin,
 {
     loop {
         let received = tokio::select! {
             received = time::timeout(DEAD_AFTER, reader.next()) => received,
-            () = to_caller.closed() => return,
+            () = to_caller.closed() => return Ended::Broken,
         };
+        if let Ok(Some(Ok(Message::Text(text)))) = &received
+            && let Some(outcome) = Outcome::read(text)
+        {
+            // Whoever has gone does not need it.
+            drop(to_caller.send(outcome.frame()).await);
+            return Ended::Outcome;
+        }
         let item = match received {
             Err(_) => Some(Err(SpriteError::unavailable("the connection went silent"))),
             Ok(None) => Some(Err(cut())),
@@ -155,9 +198,16 @@ where
             Ok(Some(Ok(message))) => understand(message, tty).transpose(),
         };
         let Some(item) = item else { continue };
-        let last = !matches!(item, Ok(ExecFrame::Stdout(_) | ExecFrame::Stderr(_)));
-        if to_caller.send(item).await.is_err() || last {
-            return;
+        let ended = match item {
+            Ok(ExecFrame::Stdout(_) | ExecFrame::Stderr(_)) => None,
+            Ok(ExecFrame::Exit(_)) => Some(Ended::Exit),
+            Err(_) => Some(Ended::Broken),
+        };
+        if to_caller.send(item).await.is_err() && ended.is_none() {
+            return Ended::Broken;
+        }
+        if let Some(ended) = ended {
+            return ended;
         }
     }
 }
@@ -191,7 +241,7 @@ fn understand(message: Message, tty: bool) -> Result<Option<ExecFrame>, SpriteEr
 
 /// Never returns: when writing fails the reading half still has frames to deliver, the exit among them, and it is the one
 /// that says how the connection ended.
-async fn write<W>(writer: &mut W, tty: bool, mut from_caller: mpsc::Receiver<Outgoing>)
+pub(super) async fn write<W>(writer: &mut W, tty: bool, mut from_caller: mpsc::Receiver<Outgoing>)
 where
     W: Sink<Message, Error = WsError> + Unpin,
 {

@@ -100,36 +100,45 @@ impl ExecRequest {
         self
     }
 
-    pub(super) fn write_query(&self, url: &mut Url) {
-        let mut query = url.query_pairs_mut();
-        for part in &self.command {
-            query.append_pair("cmd", part);
-        }
+    /// The request as the API spells it; keys that are repeated are lists.
+    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs: Vec<_> = self.command.iter().map(|part| ("cmd", part.clone())).collect();
         if let Some(program) = self.command.first() {
-            query.append_pair("path", program);
+            pairs.push(("path", program.clone()));
         }
-        query.append_pair("stdin", if self.stdin { "true" } else { "false" });
-        for (key, value) in &self.env {
-            query.append_pair("env", &format!("{key}={value}"));
-        }
+        pairs.push(("stdin", self.stdin.to_string()));
+        pairs.extend(
+            self.env
+                .iter()
+                .map(|(key, value)| ("env", format!("{key}={value}"))),
+        );
         if let Some(dir) = &self.dir {
-            query.append_pair("dir", dir);
+            pairs.push(("dir", dir.clone()));
         }
         if let Some((rows, cols)) = self.tty {
-            query.append_pair("tty", "true");
-            query
-                .append_pair("rows", &rows.to_string())
-                .append_pair("cols", &cols.to_string());
+            pairs.push(("tty", true.to_string()));
+            pairs.push(("rows", rows.to_string()));
+            pairs.push(("cols", cols.to_string()));
         }
         if self.detachable {
-            query.append_pair("detachable", "true");
+            pairs.push(("detachable", true.to_string()));
         }
         let limit = match self.disconnected {
             Disconnected::RunOn => "0".to_owned(),
             // 0 would mean for ever.
             Disconnected::RunFor(time) => format!("{}ms", time.as_millis().max(1)),
         };
-        query.append_pair("max_run_after_disconnect", &limit);
+        pairs.push(("max_run_after_disconnect", limit));
+        pairs
+    }
+
+    pub(super) fn write_query(&self, url: &mut Url) {
+        url.query_pairs_mut().extend_pairs(self.pairs());
+    }
+
+    /// Whether all there is of it is its output: it has no terminal, reads nothing and goes with its connection.
+    pub(super) fn is_brief(&self) -> bool {
+        !self.stdin && self.tty.is_none() && !self.detachable
     }
 }
 
@@ -154,7 +163,8 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// The host's id of this session, to attach again or to kill it.
+    /// The host's id of this session, to attach again or to kill it; empty for what [`Sprite::brief`](super::Sprite::brief)
+    /// has started.
     pub fn session_id(&self) -> &str {
         &self.session_id
     }

@@ -32,6 +32,7 @@ mod frame;
 #[cfg(test)]
 mod frame_law;
 pub mod host;
+mod pool;
 pub(crate) mod retry;
 mod signal;
 mod wire;
@@ -40,6 +41,7 @@ mod wire_ports;
 mod wire_services;
 mod wire_sprites;
 
+use pool::Way;
 use reqwest::{Method, Url};
 use retry::Twice;
 
@@ -78,6 +80,25 @@ impl Sprite {
             format!("sprite {}", self.name)
         })
         .await
+    }
+
+    /// Starts a short command that reads nothing and goes with its connection, over a connection that is kept open for the
+    /// next one where the host has such. Nobody can attach to it: it has no session id. What can't be brief is started as by
+    /// [`Sprite::exec`].
+    pub async fn brief(&self, request: ExecRequest) -> Result<Exec, SpriteError> {
+        let pool = self.sprites.pool();
+        if !request.is_brief() {
+            return self.exec(request).await;
+        }
+        match pool.exec(&self.sprites, &self.name, &request).await? {
+            Way::Started(exec) => Ok(exec),
+            Way::Plain => self.exec(request).await,
+            Way::Refused => {
+                let exec = self.exec(request).await?;
+                pool.is_without();
+                Ok(exec)
+            }
+        }
     }
 
     /// Attaches to a session that runs, or ended a short while ago. The host replays what it kept of the output, then

@@ -40,7 +40,7 @@ pub(super) async fn run(
     let work = async {
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, REPEATS);
         loop {
-            let look = async { collect(context.sprite().exec(request.clone()).await?, limit).await };
+            let look = async { collect(context.sprite().brief(request.clone()).await?, limit).await };
             match (look.await, pauses.next()) {
                 (Err(SpriteError::Unavailable { .. }), Some(pause)) => sleep(pause).await,
                 (looked, _) => return looked,

@@ -10,6 +10,7 @@ mod deaths;
 mod files;
 mod fixture;
 mod hosts;
+mod pool;
 mod races;
 mod services;
 mod sessions;
