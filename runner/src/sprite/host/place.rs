@@ -96,7 +96,19 @@ impl Place {
     /// Opens what is there; a symlink is refused. `flags` gets `NOFOLLOW` and `CLOEXEC` added, and creates nothing.
     pub(super) fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags.difference(OFlags::CREATE) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.dir, &self.name, flags, Mode::empty())
+        let file = openat(&self.dir, &self.name, flags, Mode::empty())?;
+        if self.ground == Ground::Fixed && !self.is_nameless() {
+            // The host may run as root; what it shows is what everybody may see.
+            let everybody = if flags.contains(OFlags::PATH) {
+                0o001
+            } else {
+                0o004
+            };
+            if fstat(&file)?.st_mode & everybody == 0 {
+                return Err(Errno::ACCESS);
+            }
+        }
+        Ok(file)
     }
 
     /// Opens the directory that is there.
@@ -342,4 +354,40 @@ pub(super) fn kind(stat: &Stat) -> FileType {
 /// The name under which the kernel gives out the very file that is open, wherever it is by now.
 pub(super) fn proc_entry(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn of_what_every_sprite_shares_only_what_everybody_may_see_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("it");
+        let read = OFlags::RDONLY;
+        let (step, closed) = (OFlags::PATH | OFlags::DIRECTORY, Some(Errno::ACCESS));
+        let cases = [
+            (true, 0o755, step, None),
+            (true, 0o750, step, closed),
+            (true, 0o751, read, closed),
+            (false, 0o644, read, None),
+            (false, 0o640, read, closed),
+        ];
+        for (is_dir, mode, flags, expected) in cases {
+            if is_dir {
+                fs::create_dir(&path).unwrap();
+            } else {
+                fs::write(&path, "").unwrap();
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let folder = Folder::open(dir.path()).unwrap();
+            let place = |ground| Place::new(Arc::clone(&folder.fd), "it", path.clone(), ground);
+            assert_eq!(place(Ground::Fixed).open(flags).err(), expected, "{mode:o}");
+            assert!(place(Ground::Own).open(flags).is_ok(), "{mode:o}");
+            assert_eq!(place(Ground::Fixed).unlink(), Err(Errno::ROFS));
+            assert!(is_dir && fs::remove_dir(&path).is_ok() || fs::remove_file(&path).is_ok());
+        }
+    }
 }

@@ -34,6 +34,8 @@ use crate::sprite::HOME;
 /// How many symlinks one path may run through.
 const MAX_LINKS: usize = 40;
 const MAX_PATH_BYTES: usize = 4096;
+/// How many directories are held open at once to take one path's next step.
+const MAX_OPEN: usize = 256;
 /// Of directories that are made on the way.
 const PARENT_MODE: u32 = 0o755;
 const STEP: OFlags = OFlags::PATH
@@ -184,6 +186,9 @@ impl Root {
                 None if self.is_shown(&name) => Arc::new(openat(CWD, "/", STEP, Mode::empty())?),
                 None => Arc::clone(&root),
             };
+            if dirs.len() == MAX_OPEN {
+                return Err(Errno::NAMETOOLONG.into());
+            }
             let here = Place::new(dir, name, PathBuf::new(), self.ground(&dirs));
             let is_last = todo.is_empty();
             let found = match here.stat() {

@@ -51,8 +51,8 @@ use super::{
 };
 use crate::sprite::HOME;
 
-/// How deep below a directory a walk goes.
-const MAX_DEPTH: usize = 256;
+/// How deep below a directory a walk goes; each level holds two files open.
+const MAX_DEPTH: usize = 128;
 
 /// The parameters of a query.
 pub(super) struct Parameters<T>(T);
