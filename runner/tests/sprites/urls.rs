@@ -16,7 +16,7 @@ use crate::fixture::{PATIENCE, Running, TOKEN, read_until, sh};
 
 /// A web server on port 8080 that answers with the request it saw; or, asked to upgrade, echoes in capitals.
 const SERVER: &str = r#"
-use IO::Socket::INET; $| = 1;
+use IO::Socket::INET; $| = 1; select undef, undef, undef, $ARGV[0] // 0;
 my $server = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1", LocalPort => 8080, ReuseAddr => 1) or die $!;
 print "up\n";
 while (my $peer = $server->accept) {
@@ -143,6 +143,29 @@ async fn a_sprites_address_answers_its_owner_and_when_public_everybody() {
     );
     // The API itself answers under its own name as before.
     assert_eq!(host.sprites.list("").await.unwrap().len(), 1);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn the_port_of_a_service_answers_instead_once_it_is_up() {
+    let (_dir, host, _sprite) = walled().await;
+    let server = SERVER.replace("8080", "9000");
+    let service = json!({ "cmd": "perl", "args": ["-e", server, "0.5"], "http_port": 9000 });
+    let defined = Client::new()
+        .put(format!("{}/v1/sprites/agent-7/services/web", host.base))
+        .bearer_auth(TOKEN)
+        .json(&service)
+        .send()
+        .await
+        .unwrap();
+    assert!(defined.status().is_success());
+    // Not up yet: the request waits for it.
+    let answer = get(&host, "agent-7", "/")
+        .bearer_auth(TOKEN)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 418);
     host.stop().await;
 }
 

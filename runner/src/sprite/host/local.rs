@@ -39,9 +39,6 @@ use crate::sprite::wire_sprites::{SpriteInfo, StateEvent};
 /// Who owns the sprites of a host that knows one token and no organizations.
 pub(super) const ORGANIZATION: &str = "roost";
 
-/// Where a sprite's web server listens unless a service says otherwise.
-const HTTP_PORT: u16 = 8080;
-
 /// What a sprite is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -174,11 +171,6 @@ impl LocalSprite {
             Some(sandbox) => sandbox.freeze().await.map(Some),
             None => Ok(None),
         }
-    }
-
-    /// Where its web server is expected.
-    pub(super) fn http_port(&self) -> u16 {
-        HTTP_PORT
     }
 
     /// Goes cold if nobody has needed its processes for `idle`.

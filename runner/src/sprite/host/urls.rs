@@ -19,6 +19,9 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{Host, activity::Busy, auth, error::ApiError, local::LocalSprite, ports};
 
+/// Where a sprite's web server listens unless a service says otherwise.
+const HTTP_PORT: u16 = 8080;
+
 /// Of one connection each, not of the request; `Transfer-Encoding` is set anew by who sends.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -68,7 +71,7 @@ async fn forward(host: &Host, name: &str, mut request: Request) -> Result<Respon
 }
 
 async fn connect(sprite: &LocalSprite) -> Result<TcpStream, ApiError> {
-    let port = sprite.http_port();
+    let port = sprite.services.web_port().await.unwrap_or(HTTP_PORT);
     let connected = ports::connect(sprite, port).await?;
     connected.map_err(|error| {
         let name = &sprite.record.name;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
 
 pub(super) use endpoint::{define, list, logs, remove, restart, show, signal, start, stop};
 
@@ -34,6 +34,8 @@ use crate::sprite::{
 
 /// How long a service may take to stop that is replaced or deleted.
 const REPLACED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a request waits for a service that is being started.
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One service: what it is doing, and its log.
 #[derive(Debug)]
@@ -170,6 +172,19 @@ impl Services {
     /// Whether it may be defined so.
     fn check(&self, new: &Definition, limit: usize) -> Result<(), ApiError> {
         check(new, &self.table().definitions(), limit)
+    }
+
+    /// The port of the service that answers at the sprite's address, if there is one; waits while it is being started.
+    pub(super) async fn web_port(&self) -> Option<u16> {
+        let (port, service) = {
+            let table = self.table();
+            let mut all = table.by_name.values();
+            all.find_map(|known| Some((known.definition.http_port?, Arc::clone(&known.service))))?
+        };
+        let started = service.until(|state| state.status != Status::Starting);
+        // If it takes longer, the port says what there is to say.
+        let _ = time::timeout(STARTED_WITHIN, started).await;
+        Some(port)
     }
 
     fn new_service(&self, name: &str) -> Arc<Service> {
