@@ -39,7 +39,11 @@ fn sources(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
             sources(&path, into);
         } else if name.ends_with(".rs") && !name.contains("tests") {
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let code = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             into.push((path, code));
         }
     }
