@@ -125,6 +125,7 @@ async fn an_agent_is_created_listens_and_is_changed() {
         ("handle", "@ada"),
         ("model", "scripted"),
         ("persona", "Careful."),
+        ("sprite", "run"),
         ("max_turns", "7"),
         ("max_cost", "0.50"),
         ("max_output_tokens", "100"),
@@ -153,13 +154,15 @@ async fn an_agent_is_created_listens_and_is_changed() {
         json!([
             lease["agent"]["name"],
             lease["agent"]["limits"]["max_cost"],
-            lease["agent"]["limits"]["max_turns"]
+            lease["agent"]["limits"]["max_turns"],
+            lease["agent"]["sprite"]
         ]),
-        json!(["Ada", 500_000, 7])
+        json!(["Ada", 500_000, 7, "run"])
     );
     assert!(browser.page("/admin/agents").await.contains("hooks: everything"));
 
     let page = browser.page(&path).await;
+    assert!(page.contains("value=\"run\" selected"));
     let end = page
         .split("action=\"")
         .find(|part| part.contains("/subscriptions/"))

@@ -4,7 +4,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,12 +46,12 @@ struct Edge {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    Poll(Option<PollId>),
+    Poll(Option<PollId>, Option<Vec<AgentId>>),
     Withdraw(PollId),
 }
 
 async fn poll(State(edge): State<Arc<Edge>>, Json(request): Json<PollRequest>) -> Response {
-    edge.seen.send(Seen::Poll(request.poll)).unwrap();
+    edge.seen.send(Seen::Poll(request.poll, request.only)).unwrap();
     let answer = edge.answers.lock().unwrap().pop_front();
     match answer {
         Some(Answer::With(response)) => Json(response).into_response(),
@@ -64,12 +67,18 @@ async fn withdraw(State(edge): State<Arc<Edge>>, Path(poll): Path<PollId>) -> Js
     })
 }
 
-/// A driver that tells how urgently it was asked for its run, and lets go only when it must.
-struct Stubborn(Arc<Mutex<Vec<Drain>>>, Arc<Notify>);
+/// A driver that tells how urgently it was asked for its run, and lets go only when it must. With a run at hand it has room
+/// only for more of the same agent.
+struct Stubborn(Arc<Mutex<Vec<Drain>>>, Arc<Notify>, AtomicBool);
 
 impl Driver for Stubborn {
+    fn only(&self) -> Option<Vec<AgentId>> {
+        self.2.load(Ordering::SeqCst).then(|| vec![agent()])
+    }
+
     fn drive(&self, _: Lease, mut control: Control) -> BoxFuture<'static, ()> {
         let (told, driving) = (self.0.clone(), self.1.clone());
+        self.2.store(true, Ordering::SeqCst);
         Box::pin(async move {
             driving.notify_one();
             loop {
@@ -109,7 +118,7 @@ impl Bench {
         tokio::spawn(async move { axum::serve(listener, router).await });
 
         let (told, driving) = (Arc::default(), Arc::new(Notify::new()));
-        let driver = Stubborn(Arc::clone(&told), driving.clone());
+        let driver = Stubborn(Arc::clone(&told), driving.clone(), AtomicBool::new(false));
         let config = WorkerConfig {
             name: "tests".into(),
             slots: 2,
@@ -134,7 +143,7 @@ impl Bench {
 
     async fn poll(&mut self) -> PollId {
         match self.seen.recv().await.unwrap() {
-            Seen::Poll(Some(poll)) => poll,
+            Seen::Poll(Some(poll), _) => poll,
             other => panic!("{other:?}"),
         }
     }
@@ -149,12 +158,16 @@ impl Bench {
     }
 }
 
+fn agent() -> AgentId {
+    AgentId::new(UnixMillis(1), [1; 10])
+}
+
 fn lease() -> Answer {
     let lease = Lease {
         run: RunId::new(UnixMillis(1), [1; 10]),
         epoch: 1,
         agent: AgentSpec {
-            id: AgentId::new(UnixMillis(1), [1; 10]),
+            id: agent(),
             version: 1,
             handle: "ada".into(),
             name: "Ada".into(),
@@ -201,4 +214,14 @@ async fn a_run_that_outlasts_the_grace_is_told_to_let_go() {
     bench.driving.notified().await;
     let (_, told) = bench.stop().await;
     assert_eq!(told, [Drain::Soon, Drain::Now]);
+}
+
+#[tokio::test]
+async fn what_the_driver_has_no_room_for_is_not_asked_for() {
+    let mut bench = Bench::start([lease()]).await;
+    assert!(matches!(bench.seen.recv().await, Some(Seen::Poll(Some(_), None))));
+    bench.driving.notified().await;
+    let next = bench.seen.recv().await;
+    assert!(matches!(next, Some(Seen::Poll(Some(_), Some(only))) if only == [agent()]));
+    bench.stop().await;
 }

@@ -121,7 +121,13 @@ impl Tool for Bash {
         let mut slot = context.shell().await;
         match self.run(context, &mut slot, &job, &input.command, seconds).await {
             Ok(ending) => report(context, &job, ending).await,
-            Err(ShellError::Sprite(error)) => sprite_error(&error),
+            Err(ShellError::Sprite(error)) => {
+                let mut output = sprite_error(&error);
+                output.text.push_str(
+                    " Whether the command was begun is not known: see what it has done before you run it again.",
+                );
+                output
+            }
             Err(error) => ToolOutput::error(format!("The command was not run: {error}.")),
         }
     }
