@@ -14,7 +14,7 @@ use super::{
     field,
     layout::{self, Section},
     show, text,
-    visitor::{Refusal, Visitor, id},
+    visitor::{Refusal, Visitor, chosen, chosen_id, id},
 };
 use crate::{
     api::{
@@ -40,15 +40,10 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
 ) -> Result<Response, Refusal> {
     let person = &visitor.0;
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let query = deliveries::Query {
-        verdict: some(&filter.verdict),
-        integration: some(&filter.integration)
-            .map(|integration| id(&integration, "integration"))
-            .transpose()?,
-        cursor: some(&filter.cursor)
-            .map(|cursor| id(&cursor, "page"))
-            .transpose()?,
+        verdict: chosen(&filter.verdict),
+        integration: chosen_id(&filter.integration, "integration")?,
+        cursor: chosen_id(&filter.cursor, "page")?,
         limit: None,
     };
     let page = deliveries::page(person, &query).await?;

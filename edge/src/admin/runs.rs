@@ -14,7 +14,7 @@ use super::{
     field,
     layout::{self, Section},
     show, start, text,
-    visitor::{Refusal, Visitor, id},
+    visitor::{Refusal, Visitor, chosen, chosen_id},
 };
 use crate::{
     api::{
@@ -40,13 +40,10 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
 ) -> Result<Response, Refusal> {
     let person = &visitor.0;
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let query = runs::Query {
-        phase: some(&filter.phase),
-        agent: some(&filter.agent).map(|agent| id(&agent, "agent")).transpose()?,
-        cursor: some(&filter.cursor)
-            .map(|cursor| id(&cursor, "page"))
-            .transpose()?,
+        phase: chosen(&filter.phase),
+        agent: chosen_id(&filter.agent, "agent")?,
+        cursor: chosen_id(&filter.cursor, "page")?,
         limit: None,
     };
     let page = runs::page(person, &query).await?;

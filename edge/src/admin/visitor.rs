@@ -100,6 +100,16 @@ pub(super) fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Refu
     text.parse().map_err(|_| ApiError::not_found(what).into())
 }
 
+/// What a filter's field says; nothing where it is left at "all".
+pub(super) fn chosen(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The id in a filter's field; nothing where it is left at "all".
+pub(super) fn chosen_id<T: std::str::FromStr>(text: &str, what: &str) -> Result<Option<T>, Refusal> {
+    chosen(text).map(|text| id(&text, what)).transpose()
+}
+
 /// What no route is for.
 pub(super) async fn unknown(_visitor: Visitor) -> Refusal {
     ApiError::not_found("page").into()

@@ -4,4 +4,5 @@
 
 pub mod github;
 pub mod model;
+mod recording;
 pub mod telegram;

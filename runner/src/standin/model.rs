@@ -12,7 +12,6 @@ mod script;
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -26,15 +25,14 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::ListenerExt,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use roost_shared::transcript::{Message, Usage};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
+use super::recording::{Recording, Served};
 use crate::model::{Api, ProviderConfig};
 
 pub use script::{Asked, Fault, Script, Turn};
@@ -51,9 +49,8 @@ const REQUESTS_KEPT: usize = 4_096;
 /// A running stand-in; ends when dropped.
 #[derive(Debug)]
 pub struct ModelServer {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    served: Served,
 }
 
 /// One request as it came in, and how it was answered.
@@ -77,8 +74,7 @@ pub struct Recorded {
 struct Shared {
     script: Script,
     settings: Mutex<Settings>,
-    requests: Mutex<VecDeque<Recorded>>,
-    count: watch::Sender<usize>,
+    requests: Recording<Recorded>,
     request_ids: AtomicU64,
 }
 
@@ -138,13 +134,10 @@ impl ModelServer {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn start(script: Script) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             script,
             settings: Mutex::default(),
-            requests: Mutex::default(),
-            count: watch::Sender::new(0),
+            requests: Recording::of_the_last(REQUESTS_KEPT),
             request_ids: AtomicU64::new(1),
         });
         let router = Router::new()
@@ -153,23 +146,13 @@ impl ModelServer {
             .route("/v1/chat/completions", post(chat_completions))
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .with_state(Arc::clone(&shared));
-        // Small events, one by one: with Nagle's algorithm they would wait for the other side's acknowledgements.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the scripted model stopped");
-            }
-        });
-        Ok(Self {
-            address,
-            shared,
-            server,
-        })
+        let served = Served::start("model", router).await?;
+        Ok(Self { shared, served })
     }
 
     /// `http://127.0.0.1:PORT`: the base URL for Anthropic's clients. OpenAI's want `/v1` after it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.served.url()
     }
 
     /// The settings by which a [`crate::model::Gateway`] reaches it.
@@ -203,14 +186,12 @@ impl ModelServer {
 
     /// The requests so far, oldest first; only the last few thousand are kept.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.shared.requests().iter().cloned().collect()
+        self.shared.requests.all()
     }
 
     /// Waits until `count` requests have come in since the start.
     pub async fn received(&self, count: usize) {
-        let mut seen = self.shared.count.subscribe();
-        // The sender lives as long as `self`, so this can't fail.
-        let _ = seen.wait_for(|seen| *seen >= count).await;
+        self.shared.requests.counted(count).await;
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -218,29 +199,9 @@ impl ModelServer {
     }
 }
 
-impl Drop for ModelServer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Shared {
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn requests(&self) -> MutexGuard<'_, VecDeque<Recorded>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn record(&self, recorded: Recorded) {
-        let mut requests = self.requests();
-        if requests.len() == REQUESTS_KEPT {
-            requests.pop_front();
-        }
-        requests.push_back(recorded);
-        drop(requests);
-        self.count.send_modify(|count| *count += 1);
     }
 
     fn answer(&self, api: Api, headers: HeaderMap, body: Bytes) -> Response {
@@ -287,7 +248,7 @@ impl Shared {
                 say(api, &heard, &out, fault.as_ref(), per_token)
             }
         };
-        self.record(recorded);
+        self.requests.push(recorded);
         response
     }
 }

@@ -11,16 +11,16 @@ mod token;
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// Requests kept; older ones are forgotten.
+use super::recording::{Novelty, Recording, Served};
+
+/// Requests and things made that are kept; older ones are forgotten.
 const KEPT: usize = 100_000;
 
 /// How a stand-in is set up.
@@ -79,22 +79,20 @@ pub enum MadeKind {
 /// A running stand-in; ends when dropped.
 #[derive(Debug)]
 pub struct GithubServer {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    served: Served,
 }
 
 #[derive(Debug)]
 struct Shared {
     config: GithubConfig,
+    made: Recording<Made>,
+    requests: Recording<(String, Value)>,
     state: Mutex<State>,
-    count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    made: Vec<Made>,
-    requests: VecDeque<(String, Value)>,
     faults: VecDeque<GithubFault>,
     issued: Vec<token::Issued>,
 }
@@ -105,34 +103,24 @@ impl GithubServer {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn start(config: GithubConfig) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             config,
+            made: Recording::of_the_last(KEPT),
+            requests: Recording::of_the_last(KEPT),
             state: Mutex::default(),
-            count: watch::Sender::new(0),
         });
-        let router = routes::router(shared.clone());
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the GitHub stand-in stopped");
-            }
-        });
-        Ok(Self {
-            address,
-            shared,
-            server,
-        })
+        let served = Served::start("github", routes::router(shared.clone())).await?;
+        Ok(Self { shared, served })
     }
 
     /// `http://127.0.0.1:PORT`: the API's address, and the address repositories are cloned from.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.served.url()
     }
 
     /// Everything that was made, oldest first.
     pub fn made(&self) -> Vec<Made> {
-        self.shared.state().made.clone()
+        self.shared.made.all()
     }
 
     /// The comments that were made, oldest first.
@@ -145,7 +133,7 @@ impl GithubServer {
 
     /// The paths and bodies of the requests so far, refused ones included, oldest first.
     pub fn requests(&self) -> Vec<(String, Value)> {
-        self.shared.state().requests.iter().cloned().collect()
+        self.shared.requests.all()
     }
 
     /// The next call that writes fails like this.
@@ -154,21 +142,8 @@ impl GithubServer {
     }
 
     /// Waits until `found` finds what it looks for in what was made.
-    pub async fn until<T>(&self, mut found: impl FnMut(&[Made]) -> Option<T>) -> T {
-        let mut count = self.shared.count.subscribe();
-        loop {
-            if let Some(found) = found(&self.shared.state().made) {
-                return found;
-            }
-            // The sender lives as long as `self`, so this can't fail.
-            let _ = count.changed().await;
-        }
-    }
-}
-
-impl Drop for GithubServer {
-    fn drop(&mut self) {
-        self.server.abort();
+    pub async fn until<T>(&self, found: impl FnMut(&[Made]) -> Option<T>) -> T {
+        self.shared.made.until(found).await
     }
 }
 
@@ -177,17 +152,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, path: &str, body: Value) {
-        let mut state = self.state();
-        if state.requests.len() == KEPT {
-            state.requests.pop_front();
-        }
-        state.requests.push_back((path.to_owned(), body));
-    }
-
     /// Makes something, unless the very same reaction is there already; gives it, and whether it is new.
     fn make(&self, kind: MadeKind, repository: &str, target: u64, content: &str) -> (Made, Novelty) {
-        let mut state = self.state();
         let same = |made: &&Made| {
             kind == MadeKind::Reaction
                 && (
@@ -197,27 +163,15 @@ impl Shared {
                     made.content.as_str(),
                 ) == (kind, repository, target, content)
         };
-        if let Some(made) = state.made.iter().find(same) {
-            return (made.clone(), Novelty::Known);
-        }
-        let id = 1_000_001 + u64::try_from(state.made.len()).unwrap_or(u64::MAX);
-        let made = Made {
-            id,
-            kind,
-            repository: repository.to_owned(),
-            target,
-            content: content.to_owned(),
-        };
-        state.made.push(made.clone());
-        drop(state);
-        self.count.send_modify(|count| *count += 1);
-        (made, Novelty::New)
+        self.made.push_unless(
+            |made| made.iter().find(same).cloned(),
+            |before| Made {
+                id: 1_000_001 + u64::try_from(before).unwrap_or(u64::MAX),
+                kind,
+                repository: repository.to_owned(),
+                target,
+                content: content.to_owned(),
+            },
+        )
     }
-}
-
-/// Whether something was made just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Novelty {
-    New,
-    Known,
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -87,20 +87,50 @@ fn usual_page() -> usize {
 }
 
 /// One call that writes: who, where, what.
-struct Call<'a> {
-    shared: &'a Shared,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
+struct Call {
+    shared: Arc<Shared>,
+    path: String,
+    headers: HeaderMap,
     repository: String,
-    body: &'a Bytes,
+    body: Bytes,
 }
 
-impl Call<'_> {
+/// Where a call writes to.
+#[derive(Deserialize)]
+struct Place {
+    owner: String,
+    name: String,
+    number: u64,
+}
+
+impl FromRequest<Arc<Shared>> for Call {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let (mut head, body) = request.into_parts();
+        let Path(Place { owner, name, .. }) = Path::from_request_parts(&mut head, shared)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let (path, headers) = (head.uri.path().to_owned(), head.headers.clone());
+        let body = Bytes::from_request(Request::from_parts(head, body), shared)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        Ok(Self {
+            shared: shared.clone(),
+            path,
+            headers,
+            repository: format!("{owner}/{name}"),
+            body,
+        })
+    }
+}
+
+impl Call {
     /// The body, if the caller may write here and it is what GitHub takes.
     fn accept<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Refused> {
-        let body: Value = serde_json::from_slice(self.body).unwrap_or(Value::Null);
-        self.shared.record(self.uri.path(), body.clone());
-        if !token::may_write(self.shared, self.headers, &self.repository) {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        self.shared.requests.push((self.path.clone(), body.clone()));
+        if !token::may_write(&self.shared, &self.headers, &self.repository) {
             return Err(Refused(StatusCode::UNAUTHORIZED, "Bad credentials"));
         }
         if !self.headers.contains_key("user-agent") {
@@ -155,21 +185,7 @@ fn shown(made: &Made) -> Value {
     }
 }
 
-async fn comment(
-    State(shared): State<Arc<Shared>>,
-    Path((owner, name, number)): Path<(String, String, u64)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let repository = format!("{owner}/{name}");
-    let call = Call {
-        shared: &shared,
-        uri: &uri,
-        headers: &headers,
-        repository,
-        body: &body,
-    };
+async fn comment(Path(Place { number, .. }): Path<Place>, call: Call) -> Response {
     match call.accept::<CommentBody>() {
         Ok(CommentBody { body }) if body.trim().is_empty() || body.chars().count() > COMMENT => {
             refusal(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed")
@@ -179,45 +195,17 @@ async fn comment(
     }
 }
 
-async fn reply(
-    State(shared): State<Arc<Shared>>,
-    Path((owner, name, number, _first)): Path<(String, String, u64, u64)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let repository = format!("{owner}/{name}");
-    let call = Call {
-        shared: &shared,
-        uri: &uri,
-        headers: &headers,
-        repository,
-        body: &body,
-    };
+async fn reply(Path(Place { number, .. }): Path<Place>, call: Call) -> Response {
     match call.accept::<CommentBody>() {
         Ok(CommentBody { body }) => call.make(MadeKind::ReviewReply, number, &body).await,
         Err(Refused(status, words)) => refusal(status, words),
     }
 }
 
-async fn react(
-    State(shared): State<Arc<Shared>>,
-    Path((owner, name, target)): Path<(String, String, u64)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let repository = format!("{owner}/{name}");
-    let call = Call {
-        shared: &shared,
-        uri: &uri,
-        headers: &headers,
-        repository,
-        body: &body,
-    };
+async fn react(Path(Place { number, .. }): Path<Place>, call: Call) -> Response {
     match call.accept::<ReactionBody>() {
         Ok(ReactionBody { content }) if REACTIONS.contains(&content.as_str()) => {
-            call.make(MadeKind::Reaction, target, &content).await
+            call.make(MadeKind::Reaction, number, &content).await
         }
         Ok(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed"),
         Err(Refused(status, words)) => refusal(status, words),
@@ -226,7 +214,7 @@ async fn react(
 
 async fn list(
     State(shared): State<Arc<Shared>>,
-    Path((owner, name, number)): Path<(String, String, u64)>,
+    Path(Place { owner, name, number }): Path<Place>,
     Query(Page { page, per_page }): Query<Page>,
     headers: HeaderMap,
 ) -> Response {
@@ -234,14 +222,13 @@ async fn list(
     if !token::may_write(&shared, &headers, &repository) {
         return refusal(StatusCode::UNAUTHORIZED, "Bad credentials");
     }
-    let state = shared.state();
+    let made = shared.made.all();
     let here = |made: &&Made| {
         made.kind == MadeKind::Comment && made.repository == repository && made.target == number
     };
     let per_page = per_page.clamp(1, 100);
     let skipped = page.saturating_sub(1).saturating_mul(per_page);
-    let shown: Vec<Value> = state
-        .made
+    let shown: Vec<Value> = made
         .iter()
         .filter(here)
         .skip(skipped)

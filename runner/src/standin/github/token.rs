@@ -45,7 +45,7 @@ pub(super) async fn issue(
     body: Bytes,
 ) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    shared.record(uri.path(), body.clone());
+    shared.requests.push((uri.path().to_owned(), body.clone()));
     if let Err(words) = is_app(&shared, &headers) {
         return refusal(StatusCode::UNAUTHORIZED, words);
     }

@@ -10,15 +10,15 @@ mod routes;
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// Requests kept; older ones are forgotten.
+use super::recording::{Recording, Served};
+
+/// Requests and messages that are kept; older ones are forgotten.
 const KEPT: usize = 100_000;
 
 /// How the next message fails.
@@ -62,22 +62,20 @@ pub struct SentMessage {
 /// A running stand-in; ends when dropped.
 #[derive(Debug)]
 pub struct TelegramServer {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    served: Served,
 }
 
 #[derive(Debug)]
 struct Shared {
     token: String,
+    sent: Recording<SentMessage>,
+    requests: Recording<(String, Value)>,
     state: Mutex<State>,
-    count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    sent: Vec<SentMessage>,
-    requests: VecDeque<(String, Value)>,
     faults: VecDeque<TelegramFault>,
     webhook: Option<Value>,
 }
@@ -88,39 +86,29 @@ impl TelegramServer {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn start(bot_token: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             token: bot_token.to_owned(),
+            sent: Recording::of_the_last(KEPT),
+            requests: Recording::of_the_last(KEPT),
             state: Mutex::default(),
-            count: watch::Sender::new(0),
         });
-        let router = routes::router(shared.clone());
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the Telegram stand-in stopped");
-            }
-        });
-        Ok(Self {
-            address,
-            shared,
-            server,
-        })
+        let served = Served::start("telegram", routes::router(shared.clone())).await?;
+        Ok(Self { shared, served })
     }
 
     /// `http://127.0.0.1:PORT`: the Bot API's address.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.served.url()
     }
 
     /// The messages that were sent, oldest first.
     pub fn sent(&self) -> Vec<SentMessage> {
-        self.shared.state().sent.clone()
+        self.shared.sent.all()
     }
 
     /// The methods and bodies of the requests so far, refused ones included, oldest first.
     pub fn requests(&self) -> Vec<(String, Value)> {
-        self.shared.state().requests.iter().cloned().collect()
+        self.shared.requests.all()
     }
 
     /// What `setWebhook` was last called with.
@@ -134,21 +122,8 @@ impl TelegramServer {
     }
 
     /// Waits until `found` finds what it looks for in what was sent.
-    pub async fn until<T>(&self, mut found: impl FnMut(&[SentMessage]) -> Option<T>) -> T {
-        let mut count = self.shared.count.subscribe();
-        loop {
-            if let Some(found) = found(&self.shared.state().sent) {
-                return found;
-            }
-            // The sender lives as long as `self`, so this can't fail.
-            let _ = count.changed().await;
-        }
-    }
-}
-
-impl Drop for TelegramServer {
-    fn drop(&mut self) {
-        self.server.abort();
+    pub async fn until<T>(&self, found: impl FnMut(&[SentMessage]) -> Option<T>) -> T {
+        self.shared.sent.until(found).await
     }
 }
 
@@ -157,21 +132,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, method: &str, body: Value) {
-        let mut state = self.state();
-        if state.requests.len() == KEPT {
-            state.requests.pop_front();
-        }
-        state.requests.push_back((method.to_owned(), body));
-    }
-
     fn keep(&self, message: SentMessage) -> SentMessage {
-        let mut state = self.state();
-        let id = 1_001 + i64::try_from(state.sent.len()).unwrap_or(i64::MAX - 1_001);
-        let message = SentMessage { id, ..message };
-        state.sent.push(message.clone());
-        drop(state);
-        self.count.send_modify(|count| *count += 1);
-        message
+        let id = |before: usize| 1_001 + i64::try_from(before).unwrap_or(i64::MAX - 1_001);
+        let numbered = |before| SentMessage {
+            id: id(before),
+            ..message
+        };
+        self.sent.push_unless(|_| None, numbered).0
     }
 }
