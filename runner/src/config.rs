@@ -4,6 +4,7 @@
 //! compares the two. Flags and environment variables are laid over a [`Config`] by the commands, never the other way.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::ModelConfig,
-    sprite::host::{HostConfig, Limits},
+    sprite::host::{HostConfig, Isolation, Limits},
 };
 
 /// The name of the file in the data directory.
@@ -136,22 +137,40 @@ pub struct SpritesConfig {
     pub listen: SocketAddr,
     /// How others reach it; its sprites answer under names before that.
     pub public_url: Option<String>,
+    /// Whether the host walls its sprites in.
+    pub isolation: Isolation,
+    /// More of its files that every sprite sees, read-only.
+    pub shared: Vec<String>,
+    /// Names by which sprites reach addresses on the host's own network.
+    pub hosts: BTreeMap<String, SocketAddr>,
     /// Sprites it keeps.
     pub max_sprites: usize,
     /// Sprites that run at once.
     pub max_running: usize,
     /// Sprites created within a minute.
     pub creations_per_minute: usize,
+    /// Memory of one sprite, in MiB.
+    pub memory_mb: u64,
+    /// Files of one sprite, in MiB.
+    pub disk_mb: u64,
+    /// Processes and threads of one sprite at once.
+    pub processes: u64,
 }
 
 impl SpritesConfig {
     /// A sprite host as configured, with its sprites in `data` and behind `token`; `init`: the program that walls them in.
     pub fn host(&self, data: &Path, token: &str, init: PathBuf) -> HostConfig {
         let mut host = HostConfig::new(data.join(SPRITE_HOST_DIRECTORY), token, init);
+        host.isolation = self.isolation;
+        host.shared.clone_from(&self.shared);
+        host.hosts.clone_from(&self.hosts);
         host.url.clone_from(&self.public_url);
         host.limits.sprites = self.max_sprites;
         host.limits.running = self.max_running;
         host.limits.creations_per_minute = self.creations_per_minute;
+        host.limits.memory_bytes = self.memory_mb.saturating_mul(1 << 20);
+        host.limits.disk_bytes = self.disk_mb.saturating_mul(1 << 20);
+        host.limits.processes = self.processes;
         host
     }
 }
@@ -164,9 +183,15 @@ impl Default for SpritesConfig {
             token: None,
             listen: loopback(7420),
             public_url: None,
+            isolation: Isolation::Required,
+            shared: Vec::new(),
+            hosts: BTreeMap::new(),
             max_sprites: limits.sprites,
             max_running: limits.running,
             creations_per_minute: limits.creations_per_minute,
+            memory_mb: limits.memory_bytes >> 20,
+            disk_mb: limits.disk_bytes >> 20,
+            processes: limits.processes,
         }
     }
 }

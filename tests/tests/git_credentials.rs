@@ -18,7 +18,7 @@ use roost_edge::{
 };
 use roost_runner::{
     fixture::{Fixture, Order, Place},
-    sprite::host::{self, HostConfig},
+    sprite::host::{self, HostConfig, Isolation},
     standin::{
         github::{GithubConfig, GithubServer},
         model::{ModelServer, Script, Turn},
@@ -151,11 +151,13 @@ impl World {
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sprites = format!("http://{}", listener.local_addr().unwrap());
-        let config = HostConfig::new(
+        let mut config = HostConfig::new(
             directory.path().join("sprites"),
             SPRITES_TOKEN,
             roost_tests::roost_binary(),
         );
+        // The git server listens on the loopback, which no walled sprite reaches.
+        config.isolation = Isolation::None;
         tokio::spawn(async move {
             host::serve(listener, config, std::future::pending())
                 .await

@@ -26,7 +26,7 @@ use crate::{
     config::{Config, Secret},
     node::Node,
     random,
-    sprite::host::{self, HostConfig},
+    sprite::host::{self, HostConfig, Isolation},
     tool,
 };
 
@@ -45,6 +45,11 @@ pub struct House {
 }
 
 impl House {
+    /// What keeps its agents in.
+    pub fn isolation(&self) -> Isolation {
+        self.sprites.1.isolation
+    }
+
     /// Takes the data directory, makes what is missing in it, and brings the database up to date; call inside a runtime.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Exit, Failure,
-    options::LogArgs,
+    options::{LogArgs, WallsArgs},
     output::{Format, OutputArgs},
     shutdown,
 };
@@ -50,16 +50,19 @@ pub(super) struct Args {
     #[arg(long, env = "ROOST_LOG", value_name = "FILTER", default_value = "error")]
     log: String,
     #[command(flatten)]
+    walls: WallsArgs,
+    #[command(flatten)]
     pub(super) output: OutputArgs,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let format = args.output.format();
     LogArgs::from(args.log).start()?;
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(file) => Config::read(file)?,
         None => Config::default(),
     };
+    args.walls.lay_over(&mut config);
     let model = choose(args.model, &config)?;
     let paint = if io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none() {
         Paint::Colours
@@ -76,14 +79,15 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         .tempdir()
         .map_err(unusable)?;
     directory.disable_cleanup(args.keep);
-    begin(format, paint, model.as_deref(), directory.path());
-    let demo = Demo {
-        config,
-        model: model.clone(),
-        limit: Duration::from_secs(args.timeout),
-    };
     let summary = runtime()?.block_on(async {
         let shutdown = shutdown::listen()?;
+        let walls = demo::choose_walls(&mut config, directory.path(), model.as_deref()).await?;
+        begin(format, paint, model.as_deref(), &walls, directory.path());
+        let demo = Demo {
+            config,
+            model: model.clone(),
+            limit: Duration::from_secs(args.timeout),
+        };
         let playing = demo::play(demo, directory.path(), |moment| {
             format.print(moment, &moment.lines(paint));
         });
@@ -135,17 +139,17 @@ fn choose(asked: Option<String>, config: &Config) -> Result<Option<String>, Fail
     }
 }
 
-fn begin(format: Format, paint: Paint, model: Option<&str>, directory: &std::path::Path) {
+fn begin(format: Format, paint: Paint, model: Option<&str>, walls: &str, directory: &std::path::Path) {
     let about = match model {
         None => SCRIPTED.to_owned(),
         Some(model) => format!("The model is {model}; what it costs goes on your account."),
     };
     let text = format!(
-        "{}\n{about}\nThe agent's commands run as your user, in {}\n",
+        "{}\n{about}\nIn this demo {walls}.\nAll files are in {}\n",
         paint.bold("Roost demo: a comment on GitHub, and what an agent makes of it"),
         directory.display()
     );
-    let begin = json!({ "event": "begin", "scripted": model.is_none(), "model": model.unwrap_or("scripted"), "directory": directory });
+    let begin = json!({ "event": "begin", "scripted": model.is_none(), "model": model.unwrap_or("scripted"), "walls": walls, "directory": directory });
     format.print(&begin, &text);
 }
 

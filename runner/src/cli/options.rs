@@ -6,7 +6,10 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::config::{Config, Secret};
+use crate::{
+    config::{Config, Secret},
+    sprite::host::Isolation,
+};
 
 /// Where things are, and the file that says more.
 #[derive(Debug, Args)]
@@ -117,6 +120,22 @@ impl ListenArgs {
             config.edge.listen = listen;
         }
         put(&mut config.edge.public_url, self.public_url);
+    }
+}
+
+/// How sprites are kept in.
+#[derive(Debug, Args)]
+pub(crate) struct WallsArgs {
+    /// Run agents' commands as plain processes of this user: only for agents you would give your own shell
+    #[arg(long)]
+    unsafe_no_isolation: bool,
+}
+
+impl WallsArgs {
+    pub(crate) fn lay_over(&self, config: &mut Config) {
+        if self.unsafe_no_isolation {
+            config.sprites.isolation = Isolation::None;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::{
     Exit, Failure,
-    options::{LogArgs, PlaceArgs, put},
+    options::{LogArgs, PlaceArgs, WallsArgs, put},
     output::OutputArgs,
     shutdown,
 };
@@ -17,10 +17,10 @@ use crate::{
     sprite::host,
 };
 
-/// Run a sprite host: the agents' computers, as plain processes on this machine
+/// Run a sprite host: the agents' computers, on this machine
 ///
-/// Commands in its sprites are NOT isolated: they run as the user who starts the host. It serves the Sprites API and keeps
-/// sprites in the data directory.
+/// It serves the Sprites API and keeps sprites in the data directory. Their commands run isolated from the machine and from each
+/// other; where the machine does not allow that, the host says so and does not start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   roost sprites --listen 127.0.0.1:7420 --data ./sprites --token \"$(openssl rand -hex 16)\"")]
@@ -37,6 +37,8 @@ pub(super) struct Args {
     )]
     token: Option<String>,
     #[command(flatten)]
+    walls: WallsArgs,
+    #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
     log: LogArgs,
@@ -49,6 +51,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     args.log.start()?;
     let mut config = args.place.config()?;
     let data = args.place.data()?;
+    args.walls.lay_over(&mut config);
     config.sprites.listen = args.listen.unwrap_or(config.sprites.listen);
     put(&mut config.sprites.token, args.token.map(Secret::from));
     let Some(token) = config.sprites.token.clone() else {

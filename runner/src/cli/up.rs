@@ -6,12 +6,15 @@ use serde_json::json;
 
 use super::{
     Exit, Failure,
-    options::{DatabaseArgs, KeyArgs, ListenArgs, LogArgs, PlaceArgs},
+    options::{DatabaseArgs, KeyArgs, ListenArgs, LogArgs, PlaceArgs, WallsArgs},
     output::{Format, OutputArgs},
     runner::RunnerArgs,
     shutdown,
 };
-use crate::all_in_one::{house::House, runtime};
+use crate::{
+    all_in_one::{house::House, runtime},
+    sprite::host::Isolation,
+};
 
 /// Run everything in one process: edge, database, sprites and a runner
 ///
@@ -32,6 +35,8 @@ pub(super) struct Args {
     #[command(flatten)]
     runner: RunnerArgs,
     #[command(flatten)]
+    walls: WallsArgs,
+    #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
@@ -46,6 +51,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     args.database.lay_over(&mut config);
     args.key.lay_over(&mut config);
     args.runner.lay_over(&mut config);
+    args.walls.lay_over(&mut config);
     runtime()?.block_on(async move {
         let shutdown = shutdown::listen()?;
         let house = House::open(&data, config).await?;
@@ -55,6 +61,14 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     })
 }
 
+/// What keeps agents in.
+fn walls(house: &House) -> &'static str {
+    match house.isolation() {
+        Isolation::Required => "Agents work in isolated sprites.",
+        Isolation::None => "Commands of agents run as your user, WITHOUT isolation.",
+    }
+}
+
 fn greet(format: Format, house: &House, data: &PathBuf) -> Result<(), Failure> {
     let login = house.login()?;
     let data_shown = data.display();
@@ -62,9 +76,10 @@ fn greet(format: Format, house: &House, data: &PathBuf) -> Result<(), Failure> {
     let text = format!(
         "Roost is up at {}, its data in {data_shown}\n\
          Sign in (this link works once, for ten minutes; `roost code` makes another):\n  {}\n\
-         Commands of agents run as your user, without isolation. Ctrl-C stops.",
+         {} Ctrl-C stops.",
         house.url(),
         login.url,
+        walls(house),
     );
     format.print(&ready, &text);
     Ok(())

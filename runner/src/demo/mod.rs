@@ -11,7 +11,9 @@ mod repository;
 mod script;
 mod summary;
 mod timeline;
+mod walls;
 
 pub use play::{Demo, play};
 pub use summary::Summary;
 pub use timeline::{Happening, Moment, Paint};
+pub use walls::choose as choose_walls;

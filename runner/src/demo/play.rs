@@ -11,6 +11,7 @@ use super::{
     promise, repository, script,
     summary::Summary,
     timeline::{Happening, Moment},
+    walls,
 };
 use crate::{
     all_in_one::house::House,
@@ -70,7 +71,8 @@ async fn on_stage(mut demo: Demo, directory: &Path, tell: impl FnMut(&Moment)) -
     })
     .await
     .map_err(stand_in)?;
-    let clone_url = format!("{}/{}.git", github.url(), repository::NAME);
+    let seen = walls::github(&mut demo.config, github.address());
+    let clone_url = format!("{seen}/{}.git", repository::NAME);
 
     let mut scripted = None;
     let model = match &demo.model {

@@ -1,8 +1,11 @@
 //! Files over the API: the round trip, paths, and no way out.
 
-use roost_runner::sprite::{ExecRequest, FileErrorKind, SpriteError};
+use roost_runner::sprite::{
+    ExecRequest, FileErrorKind, SpriteError,
+    host::{HostConfig, Isolation},
+};
 
-use crate::fixture::{names, run, sprite};
+use crate::fixture::{Running, TOKEN, names, run, sprite};
 
 #[tokio::test]
 async fn files_make_the_round_trip_and_commands_see_them_at_the_same_path() {
@@ -66,8 +69,12 @@ async fn files_make_the_round_trip_and_commands_see_them_at_the_same_path() {
 }
 
 #[tokio::test]
-async fn no_file_request_leaves_the_sprite() {
-    let (dir, host, sprite) = sprite().await;
+async fn no_file_request_leaves_a_sprite_without_walls() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    config.isolation = Isolation::None;
+    let host = Running::with(config).await;
+    let sprite = host.sprites.ensure("agent-7").await.unwrap();
     let secret = dir.path().canonicalize().unwrap().join("secret");
     std::fs::write(&secret, "secret").unwrap();
     let links = "ln -s ../../../../../secret relative; ln -s / everything; ln -s /etc etc";

@@ -1,6 +1,10 @@
 //! A host with one sprite, and the readers of what commands say.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use roost_runner::sprite::{
     Exec, ExecFrame, ExecRequest, FileEntry, Sprite, Sprites,
@@ -114,15 +118,30 @@ pub(crate) async fn read_exit(exec: &mut Exec) -> (String, i32) {
     }
 }
 
-/// Waits until no process of that id runs; zombies count as dead.
-pub(crate) async fn until_dead(pid: &str) {
-    let stat = format!("/proc/{}/stat", pid.trim());
+/// A long time, in seconds, that no other test's `sleep` has: what has it among its arguments is this test's.
+pub(crate) fn long() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("1000.{}{number:06}", std::process::id())
+}
+
+/// How many processes of this machine have the mark among their arguments; pids inside a sprite are its own.
+pub(crate) fn running(mark: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .filter(|arguments| String::from_utf8_lossy(arguments).contains(mark))
+        .count()
+}
+
+/// Waits until no process with the mark runs.
+pub(crate) async fn until_dead(mark: &str) {
     let gone = timeout(PATIENCE, async {
-        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        while running(mark) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    gone.await.unwrap_or_else(|_| panic!("process {pid} still runs"));
+    gone.await.unwrap_or_else(|_| panic!("{mark} still runs"));
 }
 
 pub(crate) fn names(entries: Vec<FileEntry>) -> Vec<String> {

@@ -7,7 +7,7 @@ use roost_runner::sprite::{
     host::{self, HostConfig},
 };
 
-use crate::fixture::{Running, TOKEN, read_exit, read_until, run, sh, sprite, until_dead};
+use crate::fixture::{Running, TOKEN, long, read_exit, read_until, run, sh, sprite, until_dead};
 
 #[tokio::test]
 async fn files_survive_a_restart_and_processes_do_not() {
@@ -15,11 +15,13 @@ async fn files_survive_a_restart_and_processes_do_not() {
     let host = Running::on(dir.path()).await;
     let sprite = host.sprites.ensure("agent-7").await.unwrap();
     run(&sprite, "mkdir deep && echo kept > deep/file").await;
-    let request = sh("sleep 1000 & echo $!; exec sleep 1000")
+    let mark = long();
+    let request = sh(&format!("sleep {mark} & echo begun; exec sleep {mark}"))
         .detachable()
         .disconnected(Disconnected::RunOn);
     let mut exec = sprite.exec(request).await.unwrap();
-    let (id, child) = (exec.session_id().to_owned(), read_until(&mut exec, "\n").await);
+    let id = exec.session_id().to_owned();
+    read_until(&mut exec, "begun").await;
     // A second host on the same directory would fight over it.
     let config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
     let second = host::Host::open(config, ([127, 0, 0, 1], 0).into())
@@ -28,7 +30,7 @@ async fn files_survive_a_restart_and_processes_do_not() {
     assert_eq!(second.code(), "sprite_host_locked");
     drop((exec, sprite));
     host.stop().await;
-    until_dead(&child).await;
+    until_dead(&mark).await;
 
     let host = Running::on(dir.path()).await;
     let sprite = host.sprites.ensure("agent-7").await.unwrap();

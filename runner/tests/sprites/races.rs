@@ -13,10 +13,13 @@ use std::{
 };
 
 use futures::future::join_all;
-use roost_runner::sprite::{Sprite, SpriteError};
+use roost_runner::sprite::{
+    Sprite, SpriteError,
+    host::{HostConfig, Isolation},
+};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::sprite;
+use crate::fixture::{Running, TOKEN};
 
 const SECRET: &str = "what no sprite may read";
 
@@ -67,9 +70,24 @@ async fn work(sprite: &Sprite, kind: usize) -> Result<Vec<u8>, SpriteError> {
     Ok(read)
 }
 
+/// Behind walls an absolute link leads to a place inside, so only climbing could lead out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere() {
-    let (dir, host, sprite) = sprite().await;
+    race(Isolation::Required, Path::new("../../../../../outside")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_without_walls() {
+    race(Isolation::None, Path::new("outside")).await;
+}
+
+/// Swaps a directory for a link to `target`, as seen from the host's directory or from the sprite's home.
+async fn race(isolation: Isolation, target: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    config.isolation = isolation;
+    let host = Running::with(config).await;
+    let sprite = host.sprites.ensure("agent-7").await.unwrap();
     let outside = dir.path().canonicalize().unwrap().join("outside");
     fs::create_dir_all(outside.join("new/deep")).unwrap();
     for name in ["file", "new/deep/file", "copied"] {
@@ -79,7 +97,11 @@ async fn a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere() {
     sprite.write("swap/file", "inside", None).await.unwrap();
     sprite.write("ours/file", "inside", None).await.unwrap();
     let home = dir.path().join("sprites/agent-7/root/home/sprite");
-    symlink(&outside, home.join("link")).unwrap();
+    let target = match isolation {
+        Isolation::Required => target.to_owned(),
+        Isolation::None => dir.path().canonicalize().unwrap().join(target),
+    };
+    symlink(target, home.join("link")).unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
     let swapping = std::thread::spawn({
@@ -95,8 +117,13 @@ async fn a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere() {
         }
     });
     let (mut reached, mut refused) = (0, 0);
-    let end = Instant::now() + Duration::from_millis(1_500);
-    while Instant::now() < end {
+    let (begun, enough, at_most) = (
+        Instant::now(),
+        Duration::from_millis(1_500),
+        Duration::from_secs(20),
+    );
+    let met = |reached: u32, refused: u32| reached > 100 && refused > 100;
+    while begun.elapsed() < enough || (!met(reached, refused) && begun.elapsed() < at_most) {
         // All at once, and each kind twice.
         for (kind, result) in join_all((0..22).map(|kind| work(&sprite, kind % 11)))
             .await
@@ -122,7 +149,7 @@ async fn a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere() {
     assert_eq!(picture(&outside), before, "after {swaps} swaps");
     // Both sides of the race were met, so it was one.
     assert!(
-        swaps > 1_000 && reached > 100 && refused > 100,
+        swaps > 1_000 && met(reached, refused),
         "{swaps} swaps, {reached} reached, {refused} refused"
     );
     host.stop().await;

@@ -187,8 +187,20 @@ async fn a_service_starts_once_what_it_needs_answers_on_its_port() {
 async fn a_service_that_does_not_listen_to_reason_is_killed_and_its_log_stays_small() {
     let dir = tempfile::tempdir().unwrap();
     let (running, services, sprite) = host(dir.path()).await;
-    let script = "trap '' TERM; for i in $(seq 3000); do echo line $i; done; echo ready > said; while :; do sleep 1; done";
+    let script = "trap '' TERM; seq -f 'line %.0f' 3000; until [ -e go ]; do sleep 0.02; done; \
+                  seq -f 'line %.0f' 3001 6000; echo ready > said; while :; do sleep 1; done";
     services.script("deaf", script, &[]).await;
+    // All of the first half is in the file before the second comes, so there is something to put aside.
+    loop {
+        let (_, lines) = services
+            .send(services.request(Method::GET, "deaf/logs?lines=1"))
+            .await;
+        if lines.iter().any(|line| line["data"] == "line 3000") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    run(&sprite, "touch go").await;
     let wait = "until [ -e said ]; do sleep 0.02; done";
     run(&sprite, wait).await;
     let (status, said) = services.post("deaf/stop?timeout=200ms").await;
@@ -199,7 +211,7 @@ async fn a_service_that_does_not_listen_to_reason_is_killed_and_its_log_stays_sm
         .send(services.request(Method::GET, "deaf/logs?lines=40"))
         .await;
     let texts: Vec<_> = lines.iter().filter_map(|line| line["data"].as_str()).collect();
-    let wanted: Vec<_> = (2961..=3000).map(|number| format!("line {number}")).collect();
+    let wanted: Vec<_> = (5961..=6000).map(|number| format!("line {number}")).collect();
     assert_eq!(texts, wanted);
     let sizes = run(
         &sprite,

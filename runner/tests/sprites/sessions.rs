@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roost_runner::sprite::{Disconnected, KillEvent, Signal};
 
-use crate::fixture::{read_exit, read_until, sh, sprite, until_dead};
+use crate::fixture::{long, read_exit, read_until, sh, sprite, until_dead};
 
 #[tokio::test]
 async fn a_session_is_left_and_joined_again_while_it_runs() {
@@ -49,23 +49,26 @@ async fn a_session_is_left_and_joined_again_while_it_runs() {
 #[tokio::test]
 async fn a_command_nobody_waits_for_is_ended_after_its_time() {
     let (_dir, host, sprite) = sprite().await;
-    let request = sh("echo $$; sleep 1000").disconnected(Disconnected::RunFor(Duration::from_millis(50)));
+    let mark = long();
+    let request = sh(&format!("echo begun; sleep {mark}"));
+    let request = request.disconnected(Disconnected::RunFor(Duration::from_millis(50)));
     let mut exec = sprite.exec(request).await.unwrap();
-    let pid = read_until(&mut exec, "\n").await;
+    read_until(&mut exec, "begun").await;
     drop(exec);
-    until_dead(&pid).await;
+    until_dead(&mark).await;
     host.stop().await;
 }
 
 #[tokio::test]
 async fn kill_reports_its_steps_and_a_deleted_sprite_takes_every_process_along() {
     let (_dir, host, sprite) = sprite().await;
-    let script = "setsid sleep 1000 & echo $!; trap '' TERM; while :; do sleep 0.05; done";
+    let mark = long();
+    let script = format!("setsid sleep {mark} & echo begun; trap '' TERM; while :; do sleep 0.05; done");
     let mut exec = sprite
-        .exec(sh(script).disconnected(Disconnected::RunOn))
+        .exec(sh(&script).disconnected(Disconnected::RunOn))
         .await
         .unwrap();
-    let child = read_until(&mut exec, "\n").await;
+    read_until(&mut exec, "begun").await;
     let events = sprite.kill(exec.session_id(), Signal::Kill).await.unwrap();
     let kinds: Vec<_> = events
         .iter()
@@ -85,6 +88,6 @@ async fn kill_reports_its_steps_and_a_deleted_sprite_takes_every_process_along()
 
     // A process that left the session it was born in goes with the sprite.
     host.sprites.delete("agent-7").await.unwrap();
-    until_dead(&child).await;
+    until_dead(&mark).await;
     host.stop().await;
 }

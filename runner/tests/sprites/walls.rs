@@ -1,19 +1,8 @@
 //! Sprites behind walls.
 
-use std::path::Path;
+use roost_runner::sprite::{ExecOutput, ExecRequest, Sprite};
 
-use roost_runner::sprite::{
-    ExecOutput, ExecRequest, Sprite,
-    host::{HostConfig, Isolation},
-};
-
-use crate::fixture::{Running, TOKEN};
-
-fn walled(dir: &Path) -> HostConfig {
-    let mut config = HostConfig::new(dir, TOKEN, env!("CARGO_BIN_EXE_roost"));
-    config.isolation = Isolation::Required;
-    config
-}
+use crate::fixture::sprite;
 
 async fn sh(sprite: &Sprite, script: &str) -> (i32, String) {
     let exec = sprite.exec(ExecRequest::new(["sh", "-c", script])).await.unwrap();
@@ -29,9 +18,7 @@ async fn sh(sprite: &Sprite, script: &str) -> (i32, String) {
 
 #[tokio::test]
 async fn a_command_sees_its_own_world_and_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = Running::with(walled(dir.path())).await;
-    let sprite = host.sprites.ensure("agent-7").await.unwrap();
+    let (_dir, host, sprite) = sprite().await;
     let (_, said) = sh(&sprite, "pwd; id -un; hostname; ls /home; echo $HOME").await;
     assert_eq!(said, "/home/sprite\nsprite\nagent-7\nsprite\n/home/sprite\n");
     let (_, ids) = sh(&sprite, "ps -eo pid= | sort -n | head -1; cat /proc/self/status").await;

@@ -167,6 +167,10 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("waited in vain for: {what}"));
 }
 
-pub(crate) fn runs(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+pub(crate) fn runs(mark: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let arguments = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    arguments
+        .filter(|arguments| arguments.starts_with(b"sleep\0"))
+        .any(|arguments| String::from_utf8_lossy(&arguments).contains(mark))
 }

@@ -5,16 +5,20 @@
 
 use std::{io, path::Path, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     HostConfig, HostError,
     init::wire::{Orders, Walls},
+    policy::Policies,
     process::Command,
     resolve::{self, View},
     sandbox::Sandbox,
 };
 
 /// Whether commands may run without walls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// Sprites are walled in, or the host does not start.
     Required,
@@ -48,12 +52,21 @@ impl Isolation {
     }
 
     /// What an init is told.
-    pub(super) fn orders(self, config: &HostConfig, name: &str, user: Option<u32>) -> Orders {
+    pub(super) fn orders(
+        self,
+        config: &HostConfig,
+        name: &str,
+        user: Option<u32>,
+        policies: &Policies,
+    ) -> Orders {
         let walls = match self {
             Self::None => None,
             Self::Required => Some(Walls {
                 user,
                 shared: config.shared.clone(),
+                tracing: policies.tracing(),
+                memory: policies.memory_bytes(&config.limits),
+                file: config.limits.disk_bytes,
                 processes: config.limits.processes,
                 memory_files: config.limits.memory_file_bytes,
             }),
@@ -73,7 +86,10 @@ pub(super) fn user(number: u32) -> Option<u32> {
 }
 
 /// Starts a sprite for trial in `dir`, and ends it.
-pub(super) async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> {
+///
+/// # Errors
+/// [`HostError::NoIsolation`] where walls are required and can't be had.
+pub async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> {
     if config.isolation == Isolation::None {
         return Ok(Level {
             isolated: false,
@@ -86,7 +102,9 @@ pub(super) async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, Host
     let root = dir.join(TRIAL);
     let tried = async {
         resolve::make_root(&root, own_user)?;
-        let orders = config.isolation.orders(config, TRIAL, own_user);
+        let orders = config
+            .isolation
+            .orders(config, TRIAL, own_user, &Policies::default());
         let sandbox = Sandbox::start(&config.init, &root, &orders).await?;
         let command = Command {
             program: "/bin/sh".into(),

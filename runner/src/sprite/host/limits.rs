@@ -25,6 +25,10 @@ pub struct Limits {
     pub write_bytes: u64,
     /// Entries of one directory listing.
     pub list_entries: usize,
+    /// Memory of one sprite's processes together, in bytes, unless its own policy says less.
+    pub memory_bytes: u64,
+    /// Files of one sprite, in bytes, checkpoints not counted.
+    pub disk_bytes: u64,
     /// Processes and threads at once in one sprite.
     pub processes: u64,
     /// Bytes of each of a sprite's file systems in memory (`/run`, `/dev/shm`).
@@ -60,6 +64,8 @@ impl Default for Limits {
             history_bytes: 1 << 20,
             write_bytes: 1 << 30,
             list_entries: 50_000,
+            memory_bytes: 4 << 30,
+            disk_bytes: 20 << 30,
             processes: 1_024,
             memory_file_bytes: 64 << 20,
             tree_entries: 1_000_000,

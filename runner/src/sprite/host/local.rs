@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Pid;
 use tokio::{
     net::TcpStream,
     sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard},
@@ -64,7 +65,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct LocalSprite {
     pub(super) record: Record,
-    settings: RwLock<Settings>,
+    settings: Arc<RwLock<Settings>>,
     pub(super) root: Root,
     pub(super) sessions: Sessions,
     pub(super) checkpoints: Checkpoints,
@@ -87,11 +88,13 @@ impl LocalSprite {
     ) -> Self {
         let record = written.record;
         let activity = Activity::new(&record.name, bustle);
+        let settings = Arc::new(RwLock::new(written.settings));
         let waker = Waker::new(
             Arc::clone(config),
             &record.name,
             record.user,
             path.clone(),
+            Arc::clone(&settings),
             Arc::clone(&activity),
         );
         let home = path.parent().unwrap_or(&path).to_owned();
@@ -104,7 +107,7 @@ impl LocalSprite {
             activity,
             waker,
             record,
-            settings: RwLock::new(written.settings),
+            settings,
             sessions: Sessions::default(),
             port_watch: Ports::default(),
             gate: Arc::default(),
@@ -149,6 +152,11 @@ impl LocalSprite {
             .await
     }
 
+    /// Whether its processes are walled in.
+    pub(super) fn is_walled(&self) -> bool {
+        self.root.is_walled()
+    }
+
     /// Connects to an address inside, waking the sprite. Whoever is connected holds a [`Busy`](super::activity::Busy).
     pub(super) async fn connect(&self, address: SocketAddr) -> Result<io::Result<TcpStream>, ApiError> {
         self.sessions.check_open()?;
@@ -171,6 +179,21 @@ impl LocalSprite {
             Some(sandbox) => sandbox.freeze().await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The process that holds its processes, while it is awake.
+    pub(super) async fn init_pid(&self) -> Option<Pid> {
+        self.waker.awake().await?.pid()
+    }
+
+    /// Bytes of memory its processes may hold together.
+    pub(super) fn memory_share(&self) -> u64 {
+        self.settings().policies.memory_bytes(&self.limits)
+    }
+
+    /// Bytes its files may take.
+    pub(super) fn disk_share(&self) -> u64 {
+        self.limits.disk_bytes
     }
 
     /// Goes cold if nobody has needed its processes for `idle`.

@@ -23,6 +23,7 @@ mod auth;
 mod checkpoint;
 mod connection;
 mod control;
+mod egress;
 mod error;
 mod exec;
 mod files;
@@ -35,6 +36,7 @@ mod local;
 mod ndjson;
 mod output;
 mod place;
+mod policy;
 mod ports;
 mod process;
 mod pump;
@@ -56,8 +58,10 @@ mod tree;
 mod tunnel;
 mod urls;
 mod waker;
+mod warden;
 
 use std::{
+    collections::BTreeMap,
     future::{Future, IntoFuture},
     io,
     net::SocketAddr,
@@ -80,7 +84,7 @@ use tokio::{
 use address::Address;
 use error::ApiError;
 pub use error::HostError;
-pub use isolation::{Isolation, Level};
+pub use isolation::{Isolation, Level, probe};
 pub use limits::Limits;
 use store::Store;
 
@@ -116,6 +120,8 @@ pub struct HostConfig {
     pub isolation: Isolation,
     /// Directories and files of the host that every sprite sees, read-only, besides the host's programs. Absolute paths.
     pub shared: Vec<String>,
+    /// Names by which sprites reach an address on the host's own network, which is closed to them otherwise.
+    pub hosts: BTreeMap<String, SocketAddr>,
     /// How long a sprite in which nothing runs stays awake.
     pub idle_after: Duration,
 }
@@ -130,8 +136,9 @@ impl HostConfig {
             url: None,
             limits: Limits::default(),
             init: init.into(),
-            isolation: Isolation::None,
+            isolation: Isolation::Required,
             shared: Vec::new(),
+            hosts: BTreeMap::new(),
             idle_after: IDLE_AFTER,
         }
     }
@@ -179,6 +186,7 @@ impl Host {
             service::resume(&sprite, &store.shared_config()).await;
         }
         tokio::spawn(put_to_rest(Arc::downgrade(&store)));
+        tokio::spawn(warden::watch(Arc::downgrade(&store)));
         Ok(Self {
             store,
             address: Arc::new(address),
@@ -243,6 +251,22 @@ impl Host {
                 post(service::restart),
             )
             .route("/v1/sprites/{name}/services/{service}/logs", get(service::logs))
+            .route(
+                "/v1/sprites/{name}/policy/network",
+                get(policy::api::network).post(policy::api::set_network),
+            )
+            .route(
+                "/v1/sprites/{name}/policy/privileges",
+                get(policy::api::privileges)
+                    .post(policy::api::set_privileges)
+                    .delete(policy::api::drop_privileges),
+            )
+            .route(
+                "/v1/sprites/{name}/policy/resources",
+                get(policy::api::resources)
+                    .post(policy::api::set_resources)
+                    .delete(policy::api::drop_resources),
+            )
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(middleware::map_response(error::speak_json))

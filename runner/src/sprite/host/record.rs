@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
+use super::{error::ApiError, policy::Policies};
 use crate::{
     random::hex_id,
     sprite::wire_sprites::{CreateSprite, SpriteConfig, UpdateSprite, UrlSettings},
@@ -50,6 +50,9 @@ pub(super) struct Settings {
     /// Who may use its URL.
     #[serde(default)]
     pub(super) url_settings: UrlSettings,
+    /// What it may do.
+    #[serde(default)]
+    pub(super) policies: Policies,
     /// The last change.
     #[serde(default)]
     pub(super) updated_at: String,

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
+    egress,
     error::{ApiError, FileError},
     local::LocalSprite,
     process::Command,
@@ -96,6 +97,12 @@ impl Request {
             let (key, value) =
                 pair.ok_or_else(|| ApiError::bad_request("env must have the form KEY=VALUE"))?;
             env.insert(key.to_owned(), value.to_owned());
+        }
+        if sprite.is_walled() {
+            // Without them there is no network; a request that replaces the environment does not mean that.
+            for (key, value) in egress::variables() {
+                env.entry(key.to_owned()).or_insert(value);
+            }
         }
         let nul = |text: &String| text.contains('\0');
         if arguments

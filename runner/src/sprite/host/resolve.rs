@@ -121,6 +121,11 @@ impl Root {
         Self { path, view }
     }
 
+    /// Whether commands see it as `/`.
+    pub(super) fn is_walled(&self) -> bool {
+        self.view == View::Walled
+    }
+
     /// Where it is on the host.
     pub(super) fn host_path(&self) -> &Path {
         &self.path
@@ -138,11 +143,6 @@ impl Root {
     pub(super) fn owner(&self) -> Result<(u32, u32), Errno> {
         let stat = statat(CWD, self.path.join(OWN_DIRECTORIES[0]), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok((stat.st_uid, stat.st_gid))
-    }
-
-    /// Whether commands see the root as `/`, and themselves as the one user there is.
-    pub(super) fn is_walled(&self) -> bool {
-        self.view == View::Walled
     }
 
     /// Finds `path`; relative ones start in `base`, which is itself a path inside the sprite.

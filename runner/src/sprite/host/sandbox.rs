@@ -142,19 +142,29 @@ impl Sandbox {
         })
     }
 
+    /// The process that holds it; what runs inside is below.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.init
+    }
+
     /// Whether its init is gone.
     pub(super) fn ended(&self) -> bool {
         *self.ended.borrow()
     }
 
+    /// Resolves when its init is gone.
+    pub(super) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.clone();
+        // An error means the reading task is gone, and the init with it.
+        async move { drop(ended.wait_for(|ended| *ended).await) }
+    }
+
     /// Ends every process of the sprite; returns when they are gone.
     pub(super) async fn end(&self) {
         drop(self.alive.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // An error means the reading task is gone, and the init with it.
-        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+        self.gone().await;
     }
 
-    #[allow(dead_code, reason = "the proxy is the next step")]
     /// The socket inside that the proxy outside answers; `None` when it was taken, or there are no walls.
     pub(super) fn take_proxy(&self) -> Option<TcpListener> {
         self.proxy.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -20,8 +20,9 @@ use super::{
     error::ApiError,
     files, isolation,
     local::{LocalSprite, ORGANIZATION, State},
+    policy::Policies,
     rate::{Left, Rate},
-    record::Written,
+    record::{Settings, Written},
     resolve::make_root,
 };
 use crate::sprite::wire_sprites::{Counts, CreateSprite, UpdateSprite};
@@ -156,7 +157,7 @@ impl Store {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_room_for(&written.record.name)?;
         let left = self.rate.take()?;
-        written.record.user = isolation::user(self.free_number());
+        written.record.user = self.free_user();
         let path = self.dir.join("sprites").join(&written.record.name);
         if let Err(error) = self.build(&written, &path) {
             self.rate.give_back();
@@ -197,14 +198,14 @@ impl Store {
         Ok(())
     }
 
-    /// The lowest number whose user no sprite has. The caller holds `changing`.
-    fn free_number(&self) -> u32 {
+    /// A user that no sprite has; `None` where the host can't give users. The caller holds `changing`.
+    fn free_user(&self) -> Option<u32> {
         let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
-        let taken: BTreeSet<_> = sprites.values().map(|sprite| sprite.record.user).collect();
+        let taken: BTreeSet<_> = sprites.values().filter_map(|sprite| sprite.record.user).collect();
         // Number 0 is the trial's.
         (1..)
-            .find(|number| !taken.contains(&isolation::user(*number)))
-            .unwrap_or(u32::MAX)
+            .map_while(isolation::user)
+            .find(|user| !taken.contains(user))
     }
 
     /// Every sprite of the host.
@@ -224,9 +225,29 @@ impl Store {
 
     /// Changes a sprite's settings, durably. Blocks.
     pub(super) fn update(&self, name: &str, change: UpdateSprite) -> Result<Arc<LocalSprite>, ApiError> {
+        self.rewrite(name, |settings| settings.with(change))
+    }
+
+    /// Changes a sprite's policies, durably. Blocks.
+    pub(super) fn set_policies(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Policies),
+    ) -> Result<Arc<LocalSprite>, ApiError> {
+        self.rewrite(name, |mut settings| {
+            change(&mut settings.policies);
+            Ok(settings)
+        })
+    }
+
+    fn rewrite(
+        &self,
+        name: &str,
+        change: impl FnOnce(Settings) -> Result<Settings, ApiError>,
+    ) -> Result<Arc<LocalSprite>, ApiError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let sprite = self.get(name)?;
-        let settings = sprite.settings().with(change)?;
+        let settings = change(sprite.settings())?;
         let written = Written {
             record: sprite.record.clone(),
             settings,

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, io};
 
+use serde::{Deserialize, Serialize};
+
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -84,10 +86,30 @@ const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6
 /// Terminal requests that put words into somebody's mouth.
 const TERMINAL_REQUESTS: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
+/// Calls that look into other processes of the sprite.
+const TRACING: [libc::c_long; 5] = [
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+];
+
+/// Whether processes may look into each other, as debuggers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Tracing {
+    Allowed,
+    Refused,
+}
+
 /// Applies the filters to this process and all it will start.
-pub(super) fn restrict() -> io::Result<()> {
+pub(super) fn restrict(tracing: Tracing) -> io::Result<()> {
+    let more: &[libc::c_long] = match tracing {
+        Tracing::Allowed => &[],
+        Tracing::Refused => &TRACING,
+    };
     for program in [
-        refusals().map_err(io::Error::other)?,
+        refusals(more).map_err(io::Error::other)?,
         absent().map_err(io::Error::other)?,
     ] {
         apply_filter(&program).map_err(io::Error::other)?;
@@ -95,9 +117,9 @@ pub(super) fn restrict() -> io::Result<()> {
     Ok(())
 }
 
-fn refusals() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED.iter().map(|number| (*number, Vec::new())).collect();
+fn refusals(more: &[libc::c_long]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let refused = REFUSED.iter().chain(more);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = refused.map(|number| (*number, Vec::new())).collect();
     #[cfg(target_arch = "x86_64")]
     rules.extend([libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt].map(|number| (number, Vec::new())));
     for number in [libc::SYS_clone, libc::SYS_unshare] {

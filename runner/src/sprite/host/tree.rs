@@ -2,7 +2,13 @@
 //!
 //! Invariant: only processes that belong to a session, or descend from a given one, are touched. A process is signalled through a pidfd that was opened before it was looked at, so a reused pid is never hit.
 
-use std::{collections::BTreeSet, fs, os::fd::OwnedFd, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::fd::OwnedFd,
+    thread,
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -44,6 +50,25 @@ pub(super) fn signal_descendants(ancestor: Pid, signal: Signal) {
 pub(super) fn descendants(ancestor: Pid) -> BTreeSet<i32> {
     let processes: Vec<Process> = pids().filter_map(process).collect();
     below(&processes, ancestor.as_raw_nonzero().get())
+}
+
+/// The memory that only it holds, in bytes, of every process below each of `inits`.
+pub(super) fn memory_below(inits: &[Pid]) -> Vec<BTreeMap<i32, u64>> {
+    let processes: Vec<Process> = pids().filter_map(process).collect();
+    let page = rustix::param::page_size() as u64;
+    let own = |pid: i32| {
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let mut pages = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+        let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+        Some(resident.saturating_sub(shared) * page)
+    };
+    let of = |init: &Pid| {
+        below(&processes, init.as_raw_nonzero().get())
+            .into_iter()
+            .filter_map(|pid| Some((pid, own(pid)?)))
+            .collect()
+    };
+    inits.iter().map(of).collect()
 }
 
 fn below(processes: &[Process], ancestor: i32) -> BTreeSet<i32> {

@@ -5,13 +5,16 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{HostConfig, activity::Activity, error::ApiError, sandbox::Sandbox};
+use super::{
+    HostConfig, activity::Activity, egress, error::ApiError, policy::Policies, record::Settings,
+    sandbox::Sandbox,
+};
 
 /// Holds a sprite's init while there is one.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Waker {
     name: String,
     user: Option<u32>,
     root: PathBuf,
+    settings: Arc<RwLock<Settings>>,
     activity: Arc<Activity>,
     state: Mutex<State>,
 }
@@ -38,6 +42,7 @@ impl Waker {
         name: &str,
         user: Option<u32>,
         root: PathBuf,
+        settings: Arc<RwLock<Settings>>,
         activity: Arc<Activity>,
     ) -> Self {
         Self {
@@ -45,6 +50,7 @@ impl Waker {
             name: name.to_owned(),
             user,
             root,
+            settings,
             activity,
             state: Mutex::new(State {
                 sandbox: None,
@@ -60,12 +66,45 @@ impl Waker {
         if let Some(awake) = state.sandbox.as_ref().filter(|sandbox| !sandbox.ended()) {
             return Ok(Arc::clone(awake));
         }
-        let orders = self.config.isolation.orders(&self.config, &self.name, self.user);
+        let policies = self.policies();
+        let orders = self
+            .config
+            .isolation
+            .orders(&self.config, &self.name, self.user, &policies);
         let started = Sandbox::start(&self.config.init, &self.root, &orders).await;
         let started = started.map_err(|error| ApiError::internal("the sprite did not wake", &error))?;
         let started = Arc::new(started);
+        self.open_way_out(&started);
         state.sandbox = Some(Arc::clone(&started));
         Ok(started)
+    }
+
+    fn policies(&self) -> Policies {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.policies.clone()
+    }
+
+    /// Serves the sprite's proxy for as long as the sprite is awake.
+    fn open_way_out(&self, sandbox: &Arc<Sandbox>) {
+        let Some(listener) = sandbox.take_proxy() else {
+            return;
+        };
+        let exceptions = Arc::new(self.config.hosts.clone());
+        let settings = Arc::clone(&self.settings);
+        let policy = move || {
+            let settings = settings.read().unwrap_or_else(PoisonError::into_inner);
+            settings.policies.network()
+        };
+        let (gone, name) = (sandbox.gone(), self.name.clone());
+        tokio::spawn(async move {
+            let served = tokio::select! {
+                served = egress::serve(listener, exceptions, policy) => served,
+                () = gone => Ok(()),
+            };
+            if let Err(error) = served {
+                tracing::warn!(%error, sprite = name, "the sprite's way out is closed until it wakes again");
+            }
+        });
     }
 
     /// Its init if it is awake now.

@@ -118,6 +118,11 @@ impl GithubServer {
         self.served.url()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Everything that was made, oldest first.
     pub fn made(&self) -> Vec<Made> {
         self.shared.made.all()

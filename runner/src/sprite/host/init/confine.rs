@@ -30,6 +30,8 @@ pub(super) fn confine(walls: &Walls) -> Result<String, Stop> {
     let limits = [
         (Resource::Nproc, walls.processes),
         (Resource::Nofile, OPEN_FILES),
+        (Resource::Data, walls.memory),
+        (Resource::Fsize, walls.file),
         (Resource::Core, 0),
     ];
     for (resource, most) in limits {
@@ -46,7 +48,7 @@ pub(super) fn confine(walls: &Walls) -> Result<String, Stop> {
     // So that nothing in the sprite can look into its init, or take its socket.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("hide from tracers")?;
     let files = restrict_files().doing("set up Landlock")?;
-    syscalls::restrict().doing("set up seccomp")?;
+    syscalls::restrict(walls.tracing).doing("set up seccomp")?;
     Ok(files.into())
 }
 

@@ -22,6 +22,7 @@ use std::{
     process::ExitCode,
 };
 
+pub(super) use network::PROXY_PORT;
 pub(super) use outer::USER;
 use wire::{Orders, Reply};
 

@@ -16,6 +16,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::sprite::host::syscalls::Tracing;
+
 /// The longest packet; a command with its environment fits.
 pub(in crate::sprite::host) const MAX_PACKET: usize = 192 << 10;
 /// Descriptors beside one packet: stdin, stdout, stderr.
@@ -37,6 +39,11 @@ pub(in crate::sprite::host) struct Walls {
     pub(in crate::sprite::host) user: Option<u32>,
     /// More of the host's directories to show, read-only, under their own paths.
     pub(in crate::sprite::host) shared: Vec<String>,
+    pub(in crate::sprite::host) tracing: Tracing,
+    /// Bytes of memory of one process.
+    pub(in crate::sprite::host) memory: u64,
+    /// Bytes of one file.
+    pub(in crate::sprite::host) file: u64,
     /// Processes and threads at once.
     pub(in crate::sprite::host) processes: u64,
     /// Bytes of each of the file systems in memory (`/run`, `/dev/shm`).
