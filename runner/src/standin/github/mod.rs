@@ -11,6 +11,7 @@ mod token;
 use std::{
     collections::VecDeque,
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -120,7 +121,7 @@ impl GithubServer {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.served.address()
     }
 
     /// Everything that was made, oldest first.
