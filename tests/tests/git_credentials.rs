@@ -36,6 +36,34 @@ const PUBLIC_KEY: &str = include_str!("keys/app.pub.pem");
 const SPRITES_TOKEN: &str = "a token for the sprites of tests";
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Starts an edge on a database that was open in this process a moment ago: it is let go in the background.
+async fn start_edge(database: &Path, settings: &str) -> (RoostProcess, String) {
+    let starting = async {
+        loop {
+            let mut edge = RoostProcess::start(
+                &["edge", "--listen", "127.0.0.1:0", "--config", settings],
+                &[
+                    ("ROOST_DATABASE_URL", database.to_str().unwrap()),
+                    ("ROOST_MASTER_KEY", MASTER_KEY),
+                    ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
+                    ("ROOST_LOG", "roost_edge=trace,roost_runner=trace,info"),
+                ],
+            );
+            let address = |line: &str| {
+                let start = line.find("http://127.0.0.1:")?;
+                let address = line[start..].split([' ', '"']).next()?;
+                Some(address.trim_end_matches('/').to_owned())
+            };
+            if let Some(address) = edge.process().try_line(address).await {
+                return (edge, address);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, starting)
+        .await
+        .expect("the edge starts")
+}
+
 /// How the integration is authorised at GitHub.
 enum Connected {
     App,
@@ -171,16 +199,7 @@ impl World {
         );
         std::fs::write(&settings, text).unwrap();
         let settings = settings.to_str().unwrap();
-        let mut edge = RoostProcess::start(
-            &["edge", "--listen", "127.0.0.1:0", "--config", settings],
-            &[
-                ("ROOST_DATABASE_URL", database.to_str().unwrap()),
-                ("ROOST_MASTER_KEY", MASTER_KEY),
-                ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
-                ("ROOST_LOG", "roost_edge=trace,roost_runner=trace,info"),
-            ],
-        );
-        let address = edge.address().await;
+        let (edge, address) = start_edge(&database, settings).await;
         let runner_token = std::fs::read_to_string(directory.path().join("runner-token")).unwrap();
         let runner = RoostProcess::start(
             &[
