@@ -161,12 +161,13 @@ async fn a_service_starts_once_what_it_needs_answers_on_its_port() {
     let body = json!({"cmd": "bash", "args": ["-c", server], "http_port": port});
     assert_eq!(services.put("db", body.clone()).await.0, 200);
     services.script("app", "exec sleep 1000", &["db"]).await;
-    let waiting = (services.state("db").await, services.state("app").await);
+    let begun = services.until("db", |state| state["pid"].is_u64()).await;
+    let waiting = (begun, services.state("app").await);
     assert_eq!(
         (&waiting.0["status"], &waiting.1["status"]),
         (&json!("starting"), &json!("starting"))
     );
-    assert!(waiting.0["pid"].is_u64() && waiting.1["pid"].is_null());
+    assert!(waiting.1["pid"].is_null());
     let (status, refused) = services.put("second", body).await;
     assert_eq!((status, &refused[0]["error"]), (409, &json!("service_conflict")));
 

@@ -48,9 +48,17 @@ pub(super) fn take(
     let mapped = still.shared_mappings();
     let captured = capture(&vault, &mapped);
     drop(still);
-    let taken = keep(&vault, captured?, reason)?;
+    let taken = captured.and_then(|captured| keep(&vault, captured, reason));
+    let taken = taken.inspect_err(|_| give_up(&vault))?;
     prune(&vault, limits)?;
     Ok(taken)
+}
+
+/// Frees what was copied in vain: most likely the disk is full.
+fn give_up(vault: &Vault) {
+    if let Err(error) = vault.discard_unfinished() {
+        tracing::warn!(%error, "what is left of a checkpoint could not be removed; the next one removes it");
+    }
 }
 
 /// Walks the tree into a new build.
@@ -132,7 +140,7 @@ pub(super) fn restore(home: &Path, id: &str, limits: &Limits) -> Result<Done, Ch
     if !info.whole || whole.is_err() {
         return Err(CheckpointError::Damaged { id: id.to_owned() });
     }
-    let done = put_back(&vault, id)?;
+    let done = put_back(&vault, id).inspect_err(|_| give_up(&vault))?;
     prune(&vault, limits)?;
     Ok(done)
 }
