@@ -49,11 +49,26 @@ pub(super) enum Trust {
     Restored,
 }
 
+/// More would have to be copied than may be while the sprite stands still.
+#[derive(Debug, thiserror::Error)]
+#[error("there is more to copy than there is time")]
+struct TooMuch;
+
+/// Whether a walk ended for that reason.
+pub(super) fn is_too_much(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<TooMuch>())
+}
+
+/// What opening and making a file costs, in bytes that could be copied meanwhile.
+const FILE_COST: u64 = 32 << 10;
+
 /// New copies of files.
 #[derive(Debug)]
 pub(super) struct Objects {
     dir: OwnedFd,
     build: u32,
+    /// What may still be copied, in bytes; `None` for any amount.
+    left: Option<u64>,
     files: Vec<OwnedFd>,
     pub(super) count: u32,
     pub(super) bytes: u64,
@@ -61,10 +76,12 @@ pub(super) struct Objects {
 
 impl Objects {
     /// Copies go into `dir` and are known as those of `build`.
-    pub(super) fn new(dir: OwnedFd, build: u32) -> Self {
+    /// At most about `most` bytes.
+    pub(super) fn new(dir: OwnedFd, build: u32, most: Option<u64>) -> Self {
         Self {
             dir,
             build,
+            left: most,
             files: Vec::new(),
             count: 0,
             bytes: 0,
@@ -72,6 +89,10 @@ impl Objects {
     }
 
     fn add(&mut self, copier: &mut Copier, from: &OwnedFd, stat: &Stat) -> io::Result<Object> {
+        if let Some(left) = &mut self.left {
+            let cost = size_of(stat) + FILE_COST;
+            *left = left.checked_sub(cost).ok_or_else(|| io::Error::other(TooMuch))?;
+        }
         let object = Object {
             build: self.build,
             number: self.count,

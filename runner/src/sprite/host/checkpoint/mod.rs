@@ -119,7 +119,10 @@ pub(super) fn recover(home: &Path) {
     }
 }
 
-/// Takes a checkpoint. A dropped future leaves it to be finished by itself.
+/// Takes a checkpoint. To be run to its end: a dropped future may leave a blocking step at work.
+///
+/// The sprite stands still for a walk over its files and little more: when much has to be copied, most of that is done
+/// before, while it goes on.
 ///
 /// Whoever is about to do something risky to a sprite (a restore does, by itself) takes one with [`Reason::Before`]: the
 /// sprite keeps a few of those, and the oldest goes.
@@ -128,23 +131,50 @@ pub(super) async fn take(
     reason: Reason,
     limits: &Limits,
 ) -> Result<Taken, CheckpointError> {
-    let busy = sprite.checkpoints.busy().await;
+    let _busy = sprite.checkpoints.busy().await;
+    let taken = step(
+        sprite,
+        reason.clone(),
+        limits.clone(),
+        |home, reason, limits, still| work::take_at_once(&home, &reason, &limits, still),
+    );
+    let (info, found) = match taken.await? {
+        Some(taken) => taken,
+        None => {
+            let ahead = step(sprite, reason.clone(), limits.clone(), |home, _, _, still| {
+                work::copy_ahead(&home, still)
+            });
+            // A tree that changes a lot meanwhile can't be walked; then all of it is copied while it stands still.
+            if let Err(error) = ahead.await {
+                tracing::debug!(%error, sprite = sprite.record.name, "nothing was copied ahead");
+            }
+            let rest = step(sprite, reason, limits.clone(), |home, reason, limits, still| {
+                work::take(&home, &reason, &limits, still, None)
+            });
+            rest.await?
+        }
+    };
+    Ok(Taken {
+        checkpoint: info.wire(),
+        found,
+    })
+}
+
+/// Does some work on a sprite that stands still for as long as the work holds that.
+async fn step<T: Send + 'static>(
+    sprite: &Arc<LocalSprite>,
+    reason: Reason,
+    limits: Limits,
+    work: impl FnOnce(PathBuf, Reason, Limits, Still) -> Result<T, CheckpointError> + Send + 'static,
+) -> Result<T, CheckpointError> {
     let shut = sprite.still().await;
     check_open(sprite)?;
     let still = Still {
         frozen: sprite.freeze().await?,
         _shut: shut,
     };
-    let (home, limits) = (sprite.checkpoints.home.clone(), limits.clone());
-    let taken = blocking(move || {
-        let _busy = busy;
-        work::take(&home, reason, &limits, still)
-    });
-    let (info, found) = taken.await?;
-    Ok(Taken {
-        checkpoint: info.wire(),
-        found,
-    })
+    let home = sprite.checkpoints.home.clone();
+    blocking(move || work(home, reason, limits, still)).await
 }
 
 /// Ends everything that runs in the sprite and puts its files back.

@@ -12,9 +12,11 @@ use proptest::prelude::*;
 use rustix::fs::{XattrFlags, lsetxattr};
 
 use super::{
+    capture::is_too_much,
     cut,
+    sweep::sweep,
     vault::Vault,
-    work::{Reason, capture, keep, put_back, recover, remove},
+    work::{Reason, capture, capture_with, keep, put_back, recover, remove},
 };
 
 /// A sprite's directory without a sprite.
@@ -53,6 +55,14 @@ impl Home {
     fn try_take(&self) -> io::Result<String> {
         let captured = capture(&self.vault, &BTreeSet::new())?;
         Ok(keep(&self.vault, captured, Reason::Asked(None))?.0.id)
+    }
+
+    /// As a large one is taken: most is copied ahead.
+    fn take_in_two(&self) -> io::Result<String> {
+        let most = capture_with(&self.vault, &BTreeSet::new(), Some(1), || {});
+        assert!(most.is_err_and(|error| is_too_much(&error)));
+        self.vault.adopt(capture(&self.vault, &BTreeSet::new())?.0)?;
+        self.try_take()
     }
 
     fn ids(&self) -> Vec<String> {
@@ -272,7 +282,7 @@ fn wherever_a_checkpoint_is_cut_the_others_are_whole_and_the_next_succeeds() {
         home.write(&format!("home/{places}"), "more");
         let wanted = home.tree();
         cut::after(Some(places));
-        let done = home.try_take();
+        let done = home.take_in_two();
         cut::after(None);
         recover(home.dir.path()).unwrap();
         let id = home.take();
@@ -280,10 +290,31 @@ fn wherever_a_checkpoint_is_cut_the_others_are_whole_and_the_next_succeeds() {
         put_back(&home.vault, &id).unwrap();
         assert_eq!(home.tree(), wanted, "cut after {places} places");
         if done.is_ok() {
-            assert!(places > 3, "there were places to cut at");
+            assert!(places > 6, "there were places to cut at");
             break;
         }
     }
+}
+
+#[test]
+fn what_was_copied_ahead_is_copied_once_and_what_changed_since_again() {
+    let home = Home::new();
+    home.write("home/same", "the same");
+    home.write("home/other", "at first");
+    std::thread::sleep(super::capture::SETTLED);
+    let ahead = capture(&home.vault, &BTreeSet::new()).unwrap();
+    home.vault.adopt(ahead.0).unwrap();
+    home.write("home/other", "at last!");
+    assert_eq!((home.take(), home.objects()), ("v1".into(), 3));
+    home.write("home/other", "later");
+    put_back(&home.vault, "v1").unwrap();
+    assert_eq!(fs::read_to_string(home.at("home/other")).unwrap(), "at last!");
+    sweep(&home.vault).unwrap();
+    assert_eq!(
+        home.objects(),
+        3,
+        "the one that was copied in vain is gone, and one is of the automatic checkpoint"
+    );
 }
 
 #[test]

@@ -180,8 +180,8 @@ impl Vault {
             .ok()
     }
 
-    /// Begins a checkpoint: where its manifest goes, and its new copies.
-    pub(super) fn begin(&self) -> io::Result<Build> {
+    /// Begins a checkpoint: where its manifest goes, and its new copies, at most about `most` bytes of them.
+    pub(super) fn begin(&self, most: Option<u64>) -> io::Result<Build> {
         self.discard_unfinished()?;
         mkdirat(&self.dir, NEW, Mode::RWXU)?;
         let dir = openat(&self.dir, NEW, DIRECTORY, Mode::empty())?;
@@ -191,7 +191,7 @@ impl Vault {
             .iter()
             .filter_map(|name| name.to_str().ok()?.parse::<u32>().ok());
         let build = last.max().unwrap_or(0).checked_add(1).ok_or(Errno::OVERFLOW)?;
-        let objects = Objects::new(openat(&dir, OBJECTS, DIRECTORY, Mode::empty())?, build);
+        let objects = Objects::new(openat(&dir, OBJECTS, DIRECTORY, Mode::empty())?, build, most);
         let manifest = create_file(&dir, MANIFEST)?;
         Ok(Build {
             dir,
@@ -203,6 +203,25 @@ impl Vault {
 
     /// Makes a checkpoint that was built appear, as the state that everything after it comes from.
     pub(super) fn publish(&self, mut build: Build, info: &mut Info, state: &State) -> io::Result<()> {
+        self.settle(&mut build, info)?;
+        cut::here()?;
+        renameat(&self.dir, NEW, &self.dir, info.id.as_str())?;
+        cut::here()?;
+        self.set_base(&build.dir, MANIFEST)?;
+        self.set_state(state)
+    }
+
+    /// Makes what was built the last state that is known, and no checkpoint.
+    pub(super) fn adopt(&self, mut build: Build) -> io::Result<()> {
+        self.settle(&mut build, &mut Info::default())?;
+        cut::here()?;
+        self.set_base(&build.dir, MANIFEST)?;
+        cut::here()?;
+        remove(self.dir.as_fd(), NEW)
+    }
+
+    /// Puts what was built on disk, and its copies where manifests look for them.
+    fn settle(&self, build: &mut Build, info: &mut Info) -> io::Result<()> {
         info.build = build.build;
         info.manifest_bytes = size_of(&fstat(&build.manifest)?);
         build.objects.flush()?;
@@ -216,12 +235,7 @@ impl Vault {
         } else {
             unlinkat(&build.dir, OBJECTS, AtFlags::REMOVEDIR)?;
         }
-        fsync(&build.dir)?;
-        cut::here()?;
-        renameat(&self.dir, NEW, &self.dir, info.id.as_str())?;
-        cut::here()?;
-        self.set_base(&build.dir, MANIFEST)?;
-        self.set_state(state)
+        Ok(fsync(&build.dir)?)
     }
 
     /// A new base that is no checkpoint; to be given to [`Vault::finish_base`].
@@ -274,8 +288,12 @@ impl Vault {
     /// Removes what a crash left of a checkpoint that was being made.
     pub(super) fn discard_unfinished(&self) -> io::Result<()> {
         if let Some(info) = read_info(&self.dir, NEW)? {
-            let objects = self.objects()?;
-            remove(objects.as_fd(), &CString::new(info.build.to_string())?)?;
+            let new = openat(&self.dir, NEW, DIRECTORY, Mode::empty())?;
+            // A second name: it is the base already, which needs its copies.
+            if statat(&new, MANIFEST, AtFlags::SYMLINK_NOFOLLOW)?.st_nlink == 1 {
+                let objects = self.objects()?;
+                remove(objects.as_fd(), &CString::new(info.build.to_string())?)?;
+            }
         }
         remove(self.dir.as_fd(), NEW)
     }

@@ -11,7 +11,7 @@ use rustix::fs::syncfs;
 use super::{
     CheckpointError,
     apply::{Apply, Done},
-    capture::{Capture, Found, ManifestReader, SETTLED, Trust},
+    capture::{Capture, Found, ManifestReader, SETTLED, Trust, is_too_much},
     info::Info,
     still::Still,
     sweep::sweep,
@@ -31,12 +31,41 @@ pub(in crate::sprite::host) enum Reason {
     Before(String),
 }
 
-/// Takes a checkpoint. `still` keeps the sprite's files as they are, until it is dropped.
-pub(super) fn take(
+/// What is copied at most while a sprite stands still, in bytes, before it goes on and most is copied ahead.
+const AT_ONCE_BYTES: u64 = 32 << 20;
+
+/// Takes a checkpoint. `still` keeps the sprite's files as they are, until it is dropped; `None` if there is more to copy
+/// than it should stand still for.
+pub(super) fn take_at_once(
     home: &Path,
-    reason: Reason,
+    reason: &Reason,
     limits: &Limits,
     still: Still,
+) -> Result<Option<(Info, Found)>, CheckpointError> {
+    match take(home, reason, limits, still, Some(AT_ONCE_BYTES)) {
+        Err(CheckpointError::Storage(error)) if is_too_much(&error) => Ok(None),
+        taken => taken.map(Some),
+    }
+}
+
+/// Copies what there is to copy while the sprite goes on, so that less is left to copy when it stands still.
+pub(super) fn copy_ahead(home: &Path, still: Still) -> Result<(), CheckpointError> {
+    let vault = Vault::create(home)?;
+    let mapped = still.shared_mappings();
+    let mut still = Some(still);
+    // Until the walk begins: from then on a change shows.
+    let build = capture_with(&vault, &mapped, None, || drop(still.take()));
+    let adopted = build.and_then(|(build, _)| vault.adopt(build));
+    Ok(adopted.inspect_err(|_| give_up(&vault))?)
+}
+
+/// Takes a checkpoint, however much has to be copied if there is no `most`.
+pub(super) fn take(
+    home: &Path,
+    reason: &Reason,
+    limits: &Limits,
+    still: Still,
+    most: Option<u64>,
 ) -> Result<(Info, Found), CheckpointError> {
     let vault = Vault::create(home)?;
     if let Reason::Asked(_) = reason {
@@ -46,9 +75,9 @@ pub(super) fn take(
         }
     }
     let mapped = still.shared_mappings();
-    let captured = capture(&vault, &mapped);
+    let captured = capture_with(&vault, &mapped, most, || {});
     drop(still);
-    let taken = captured.and_then(|captured| keep(&vault, captured, reason));
+    let taken = captured.and_then(|captured| keep(&vault, captured, reason.clone()));
     let taken = taken.inspect_err(|_| give_up(&vault))?;
     prune(&vault, limits)?;
     Ok(taken)
@@ -63,11 +92,22 @@ fn give_up(vault: &Vault) {
 
 /// Walks the tree into a new build.
 pub(super) fn capture(vault: &Vault, mapped: &BTreeSet<u64>) -> io::Result<(Build, Found)> {
-    let walk = |base: Option<ManifestReader>| -> io::Result<_> {
-        let mut build = vault.begin()?;
+    capture_with(vault, mapped, None, || {})
+}
+
+/// The same; copies at most about `most` bytes, and says when it begins.
+pub(super) fn capture_with(
+    vault: &Vault,
+    mapped: &BTreeSet<u64>,
+    most: Option<u64>,
+    mut begins: impl FnMut(),
+) -> io::Result<(Build, Found)> {
+    let mut walk = |base: Option<ManifestReader>| -> io::Result<_> {
+        let mut build = vault.begin(most)?;
         let base = base.map(|base| (base, Trust::Earlier));
         let out = build.manifest.try_clone()?;
         let walk = Capture::new(vault.home(), base, out, Some(&mut build.objects), mapped)?;
+        begins();
         let (_, found) = walk.run()?;
         Ok((build, found))
     };
