@@ -44,7 +44,8 @@ async fn a_checkpoint_is_of_one_moment_and_commands_go_on_after_it() {
     let (_dir, host, sprite) = sprite().await;
     // First and last name of a directory that takes a while to walk.
     run(&sprite, "mkdir d; for i in $(seq 2000); do echo $i > d/m$i; done").await;
-    let writer = "echo 0 >> d/a; echo 0 >> d/z; echo up; while :; do i=$((i+1)); echo $i >> d/a; echo $i >> d/z; done";
+    let writer =
+        "echo 0 >> d/a; echo 0 >> d/z; echo up; while :; do i=$((i+1)); echo $i >> d/a; echo $i >> d/z; done";
     let mut exec = sprite.exec(sh(writer)).await.unwrap();
     read_until(&mut exec, "up").await;
     let lines = async |sprite: &Sprite| {
