@@ -1,6 +1,7 @@
 //! sprites: what the sprite host takes for what it does.
 
 mod checkpoint;
+mod commands;
 
 use super::machine;
 
@@ -10,5 +11,6 @@ use super::machine;
 /// When the host fails.
 pub async fn run() {
     println!("sprites · {}", machine());
+    commands::run().await;
     checkpoint::run().await;
 }
