@@ -204,7 +204,8 @@ async fn calls_of_one_run_take_turns_and_closing_it_ends_its_processes() {
         assert_eq!(output, format!("{number}<>{number}\n"));
     }
     fixture.bash("sleep 1000.18 & echo $!").await;
-    assert!(runs("1000.18"), "a background process lasts from call to call");
+    // The shell has forked, but its child may not be `sleep` yet.
+    until("a background process lasts from call to call", || runs("1000.18")).await;
     assert_eq!(fixture.bash("kill -0 %1 && echo there").await, "there\n");
     fixture.context.close().await;
     until("the background process is gone", || !runs("1000.18")).await;
