@@ -62,7 +62,7 @@ pub(super) async fn run() {
     let mut number = 0;
     let woken = several(WOKEN, async || {
         number += 1;
-        let sprite = sprites.sprite(&format!("bench-{number}"));
+        let sprite = sprites.sprite(format!("bench-{number}"));
         finish(&sprite, ExecRequest::new(["true"])).await;
     })
     .await;
@@ -80,7 +80,7 @@ pub(super) async fn run() {
     line("a plain process, spawned and waited for", &plain, "-");
     beside("bwrap", &["--unshare-all", "--ro-bind", "/", "/", "true"]).await;
     let exec = several(ROUND_TRIPS, async || {
-        finish(&warm, ExecRequest::new(["true"])).await
+        finish(&warm, ExecRequest::new(["true"])).await;
     })
     .await;
     line("exec over a connection of its own", &exec, "p50 < 5 ms");
