@@ -1,6 +1,10 @@
 //! Hosts: sprites come and go, files outlive a restart, strangers stay out.
 
-use std::time::Duration;
+use std::{
+    fs::Permissions,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::Duration,
+};
 
 use roost_runner::sprite::{
     Disconnected, SpriteError, Sprites,
@@ -36,6 +40,32 @@ async fn files_survive_a_restart_and_processes_do_not() {
     let sprite = host.sprites.ensure("agent-7").await.unwrap();
     assert_eq!(&sprite.read("deep/file").await.unwrap()[..], b"kept\n");
     assert_eq!(sprite.attach(&id).await.unwrap_err().code(), "sprite_gone");
+    host.stop().await;
+}
+
+/// Its home is the sprite's to replace; a host that starts, perhaps as root, must not follow what stands there.
+#[tokio::test]
+async fn a_home_that_became_a_link_to_the_host_changes_nothing_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().canonicalize().unwrap().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::set_permissions(&outside, Permissions::from_mode(0o700)).unwrap();
+    let data = dir.path().join("data");
+    let host = Running::on(&data).await;
+    let sprite = host.sprites.ensure("agent-7").await.unwrap();
+    let script = format!(
+        "cd /tmp && mv /home/sprite /home/old && ln -s {} /home/sprite",
+        outside.display()
+    );
+    run(&sprite, &script).await;
+    let before = std::fs::metadata(&outside).unwrap();
+    host.stop().await;
+
+    let host = Running::on(&data).await;
+    let link = data.join("sprites/agent-7/root/home/sprite");
+    assert_eq!(std::fs::read_link(link).unwrap(), outside, "the link is there");
+    let after = std::fs::metadata(&outside).unwrap();
+    assert_eq!((after.mode(), after.uid()), (before.mode(), before.uid()));
     host.stop().await;
 }
 

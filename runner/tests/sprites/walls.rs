@@ -1,8 +1,10 @@
 //! Sprites behind walls.
 
-use roost_runner::sprite::{ExecOutput, ExecRequest, Sprite};
+use std::os::unix::fs::PermissionsExt;
 
-use crate::fixture::sprite;
+use roost_runner::sprite::{ExecOutput, ExecRequest, Sprite, host::HostConfig};
+
+use crate::fixture::{Running, TOKEN, sprite};
 
 async fn sh(sprite: &Sprite, script: &str) -> (i32, String) {
     let exec = sprite.exec(ExecRequest::new(["sh", "-c", script])).await.unwrap();
@@ -43,5 +45,61 @@ async fn a_command_sees_its_own_world_and_no_other() {
         &sprite.read("/home/sprite/notes/b").await.unwrap()[..],
         b"from outside and inside\n"
     );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn policies_of_privileges_and_memory_hold_for_what_runs() {
+    let (_dir, host, sprite) = sprite().await;
+    let trace = "python3 -c 'import ctypes; exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'";
+    let hog = "python3 -c 'bytearray(200 << 20)'";
+    assert_eq!(sh(&sprite, trace).await.0, 0, "a debugger works");
+    assert_eq!(sh(&sprite, hog).await.0, 0);
+    for (policy, body) in [
+        ("privileges", r#"{"profile": "minimal"}"#),
+        ("resources", r#"{"memory": {"limit_mb": 64}}"#),
+    ] {
+        let url = format!("{}/v1/sprites/agent-7/policy/{policy}", host.base);
+        let posting = reqwest::Client::new().post(url).bearer_auth(TOKEN);
+        let posting = posting.header("content-type", "application/json").body(body);
+        assert_eq!(posting.send().await.unwrap().status(), 204);
+    }
+    // From the next waking on.
+    let restart = format!("{}/v1/sprites/agent-7/restart", host.base);
+    let restarted = reqwest::Client::new().post(restart).bearer_auth(TOKEN);
+    assert!(restarted.send().await.unwrap().status().is_success());
+    assert_ne!(sh(&sprite, trace).await.0, 0, "not even itself");
+    assert_ne!(sh(&sprite, hog).await.0, 0, "200 MiB of 64");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_host_shares_is_seen_and_stays_as_it_is() {
+    let shared = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(shared.path().join("tool"), "of the host").unwrap();
+    let path = shared.path().canonicalize().unwrap().display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    config.shared = vec![path.clone()];
+    config.idle_after = std::time::Duration::from_millis(100);
+    let host = Running::with(config).await;
+    let sprite = host.sprites.ensure("agent-7").await.unwrap();
+    assert_eq!(
+        sh(&sprite, &format!("cat {path}/tool")).await,
+        (0, "of the host".into())
+    );
+    assert_ne!(
+        sh(&sprite, &format!("touch {path}/more || echo x >> {path}/tool"))
+            .await
+            .0,
+        0
+    );
+
+    // At rest after a while, and woken by the next command.
+    let long = crate::fixture::long();
+    sh(&sprite, &format!("sleep {long} >/dev/null 2>&1 & exit 0")).await;
+    crate::fixture::until_dead(&long).await;
+    assert_eq!(sh(&sprite, "echo again").await, (0, "again\n".into()));
     host.stop().await;
 }

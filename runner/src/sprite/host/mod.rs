@@ -146,8 +146,8 @@ impl HostConfig {
 
 /// A sprite host: its sprites, and the processes in them. Cheap to clone.
 ///
-/// Call [`Host::shutdown`] before the process ends, or let [`serve`] do it; otherwise commands outlive the host until a
-/// host opens the same directory again.
+/// Call [`Host::shutdown`] before the process ends, or let [`serve`] do it, so that clients hear how their commands ended. The
+/// commands end with the host in any case.
 #[derive(Debug, Clone)]
 pub struct Host {
     store: Arc<Store>,

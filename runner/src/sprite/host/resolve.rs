@@ -65,19 +65,33 @@ pub(super) enum View {
     Open,
 }
 
-/// Makes a sprite's root with its directories, for the user that it runs as; what is there stays.
+/// Makes a sprite's root with its directories, for the user that it runs as.
+///
+/// What is there is left alone, and nothing below it is looked at: it belongs to the sprite, which may have put a link in its
+/// place that leads anywhere on the host.
 pub(super) fn make_root(path: &Path, user: Option<u32>) -> io::Result<()> {
-    for (name, mode) in OWN_DIRECTORIES.map(|name| (name, 0o755)).into_iter().chain([
-        (HOME.trim_start_matches('/'), 0o755),
-        ("tmp", 0o1777),
-        ("var/tmp", 0o1777),
-    ]) {
+    fs::create_dir_all(path)?;
+    let own = |directory: &Path, mode: u32| {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
+        chown(directory, user, user)
+    };
+    for name in OWN_DIRECTORIES {
         let directory = path.join(name);
-        if !directory.exists() {
-            fs::create_dir_all(&directory)?;
+        match fs::create_dir(&directory) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
         }
-        fs::set_permissions(&directory, fs::Permissions::from_mode(mode))?;
-        chown(&directory, user, user)?;
+        let (mode, inner) = match name {
+            "home" => (0o755, Some((path.join(HOME.trim_start_matches('/')), 0o755))),
+            "var" => (0o755, Some((directory.join("tmp"), 0o1777))),
+            _ => (0o1777, None),
+        };
+        if let Some((inner, mode)) = inner {
+            fs::create_dir(&inner)?;
+            own(&inner, mode)?;
+        }
+        own(&directory, mode)?;
     }
     Ok(())
 }

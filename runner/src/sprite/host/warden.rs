@@ -17,7 +17,12 @@ use rustix::{
 };
 use tokio::{task::spawn_blocking, time};
 
-use super::{local::LocalSprite, place::disk_usage, store::Store, tree};
+use super::{
+    local::{LocalSprite, State},
+    place::disk_usage,
+    store::Store,
+    tree,
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A disk is looked through at most this often, and only if it lost room.
@@ -46,7 +51,8 @@ pub(super) async fn watch(store: Weak<Store>) {
             return;
         };
         let mut awake = Vec::new();
-        for sprite in sprites {
+        // Most sprites of a host are at rest, and cost nothing here.
+        for sprite in sprites.into_iter().filter(|sprite| sprite.state() != State::Cold) {
             if let Some(init) = sprite.init_pid().await {
                 awake.push((sprite, init));
             }

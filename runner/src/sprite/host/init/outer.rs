@@ -4,7 +4,7 @@
 //! done with the host's rights. The namespaces belong to a user namespace that knows one user, the sprite's.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
@@ -38,6 +38,14 @@ pub(super) fn run(orders: &str, socket: &OwnedFd) -> Result<ExitCode, Stop> {
     };
     if let Some(user) = walls.user {
         become_user(user)?;
+    }
+    if Uid::current().is_root() {
+        // A host that runs as root, and a sprite that was made when it did not.
+        let without = io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it has no user of its own; make it anew",
+        );
+        return Err(without).doing("leave root");
     }
     // Changing the user hid this process's files in /proc from itself.
     set_dumpable_behavior(DumpableBehavior::Dumpable).doing("become dumpable")?;
