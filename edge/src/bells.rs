@@ -21,6 +21,8 @@ pub enum Topic {
     Signals(Arc<str>),
     /// The run's journal has grown; wakes all.
     Journal(RunId),
+    /// The edge shuts down; wakes all.
+    End,
 }
 
 /// The bells of one edge.

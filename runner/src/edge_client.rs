@@ -1,25 +1,31 @@
 //! The runner's client of the edge API: polls, appends, ticks.
 //!
+//! Its presence is a request that stays open, by which the edge notices the process's death.
+//!
 //! An append is repeated until it is answered: the edge takes the same append twice for one. A poll that may have taken
 //! leases and was not answered is withdrawn: what it took would lie idle until the lease ran out.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::{RequestBuilder, StatusCode, header::RETRY_AFTER};
 use roost_shared::{
     PollId, RunId,
     problem::{Problem, ProblemBody},
     wire::{
         AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, EndedRequest, EndedResponse,
-        PollRequest, PollResponse, TickResponse, WithdrawResponse,
+        PollRequest, PollResponse, PresenceRequest, PresenceResponse, TickResponse, WithdrawResponse,
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::reason::reason;
 
 /// How long a request may take beyond the time the edge may hold it.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The edge sends an empty line every 15 s by a presence; after this long without one its connection is taken for dead.
+const SILENCE: Duration = Duration::from_secs(40);
 /// The helper in the sprite waits 20 s for an answer before it asks again.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(18);
 /// Pauses between tries of an append: 50 ms, doubling, at most this.
@@ -81,6 +87,22 @@ impl EdgeClient {
         let wait = Duration::from_millis(request.wait_ms);
         let sent = self.post("/runner/v1/poll").timeout(TIMEOUT + wait).json(request);
         answer(sent).await
+    }
+
+    /// Opens the connection by which the edge sees that this process lives, and reads its first line.
+    ///
+    /// # Errors
+    /// See [`EdgeError`].
+    pub async fn presence(
+        &self,
+        request: &PresenceRequest,
+    ) -> Result<(PresenceResponse, Presence), EdgeError> {
+        let asking = self.post("/runner/v1/presence").json(request).send();
+        let response = timeout(TIMEOUT, asking).await.map_err(|_| silent())?;
+        let response = accepted(response.map_err(unavailable)?).await?;
+        let mut presence = Presence { response };
+        let line = presence.line().await?.ok_or_else(silent)?;
+        Ok((understood(&line)?, presence))
     }
 
     /// Gives back what a poll leased whose answer never came, and keeps it from leasing anything more.
@@ -157,27 +179,63 @@ impl EdgeClient {
     }
 }
 
-async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
-    let unavailable = |error: reqwest::Error| EdgeError::Unavailable {
+/// A connection that the edge watches; it ends when this is dropped.
+pub struct Presence {
+    response: reqwest::Response,
+}
+
+impl Presence {
+    /// Waits until the connection has ended, or nothing came by it for a while.
+    pub async fn ended(mut self) {
+        while let Ok(Some(_)) = self.line().await {}
+    }
+
+    async fn line(&mut self) -> Result<Option<Bytes>, EdgeError> {
+        let chunk = timeout(SILENCE, self.response.chunk());
+        chunk.await.map_err(|_| silent())?.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: reqwest::Error) -> EdgeError {
+    EdgeError::Unavailable {
         reason: reason(&error),
         retry_after: None,
-    };
-    let response = request.send().await.map_err(unavailable)?;
+    }
+}
+
+fn silent() -> EdgeError {
+    EdgeError::Unavailable {
+        reason: "nothing came by its connection".to_owned(),
+        retry_after: None,
+    }
+}
+
+async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
+    let response = accepted(request.send().await.map_err(unavailable)?).await?;
+    understood(&response.bytes().await.map_err(unavailable)?)
+}
+
+fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, EdgeError> {
+    serde_json::from_slice(body).map_err(|error| {
+        EdgeError::Refused(Problem::new(
+            "answer_malformed",
+            format!("the edge's answer makes no sense: {error}"),
+        ))
+    })
+}
+
+/// The response, unless it says no.
+async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, EdgeError> {
     let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
     let body = response.bytes().await.map_err(unavailable)?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| {
-            EdgeError::Refused(Problem::new(
-                "answer_malformed",
-                format!("the edge's answer makes no sense: {error}"),
-            ))
-        });
-    }
     let problem = serde_json::from_slice::<ProblemBody>(&body)
         .map(|body| body.error)
         .unwrap_or_else(|_| {

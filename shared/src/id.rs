@@ -84,6 +84,10 @@ ids! {
     IntegrationId
     /// One request of a runner for work.
     PollId
+    /// One connection by which an edge sees that a runner lives.
+    PresenceId
+    /// One runner process, from its start to its end.
+    ProcessId
     /// One piece of work by one agent.
     RunId
     /// Something a run is told from outside (a cancel, a message) that its runner has yet to journal.

@@ -17,8 +17,8 @@ pub mod wire;
 pub mod work;
 
 pub use id::{
-    AgentId, ConversationId, DeliveryId, EffectId, IntegrationId, PollId, RunId, SignalId, SubscriptionId,
-    TokenId, WorkItemId,
+    AgentId, ConversationId, DeliveryId, EffectId, IntegrationId, PollId, PresenceId, ProcessId, RunId,
+    SignalId, SubscriptionId, TokenId, WorkItemId,
 };
 pub use money::MicroUsd;
 pub use time::UnixMillis;

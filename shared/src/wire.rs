@@ -3,6 +3,7 @@
 //! | request | answer | for |
 //! |---|---|---|
 //! | `POST /runner/v1/poll` [`PollRequest`] | [`PollResponse`] | renew leases, take new ones, hear signals; waits up to `wait_ms` |
+//! | `POST /runner/v1/presence` [`PresenceRequest`] | lines, the first a [`PresenceResponse`] | held open while the runner lives |
 //! | `POST /runner/v1/polls/{poll}/withdraw` | [`WithdrawResponse`] | give back what a poll leased whose answer was lost |
 //! | `POST /runner/v1/runs/{run}/events` [`AppendRequest`] | [`AppendResponse`] | journal; fenced by epoch and expected seq |
 //! | `POST /runner/v1/runs/{run}/credentials` [`CredentialRequest`] | [`CredentialResponse`] | let git in the run's sprite reach its repository; fenced by epoch |
@@ -15,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, PollId, RunId, SignalId, UnixMillis,
+    AgentId, PollId, ProcessId, RunId, SignalId, UnixMillis,
     agent::AgentSpec,
     event::{Event, EventBody},
     work::Actor,
@@ -75,6 +76,22 @@ pub struct PollResponse {
     /// The key that the doorbell's rings are signed with, for a runner that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doorbell_key: Option<String>,
+}
+
+/// A runner's sign that it lives: the request is held open, and when its connection closes the runner is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceRequest {
+    /// The runner's name, as in its polls.
+    pub runner: String,
+    /// The process; what an earlier process of that name still held is free at once.
+    pub process: ProcessId,
+}
+
+/// The first line of what a presence is answered with; empty lines follow it from time to time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceResponse {
+    /// Whether the edge sees the connection's end. Where it can't, the answer ends here and leases end by expiry.
+    pub watched: bool,
 }
 
 /// What a withdrawn poll had leased.

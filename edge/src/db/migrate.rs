@@ -15,6 +15,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0002_ended_badly",
         include_str!("../../../migrations/0002_ended_badly.sql"),
     ),
+    (
+        "0003_presence",
+        include_str!("../../../migrations/0003_presence.sql"),
+    ),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

@@ -204,4 +204,4 @@ macro_rules! text_values {
     )*};
 }
 
-text_values! { AgentId ConversationId DeliveryId EffectId IntegrationId PollId RunId SignalId SubscriptionId TokenId WorkItemId }
+text_values! { AgentId ConversationId DeliveryId EffectId IntegrationId PollId PresenceId ProcessId RunId SignalId SubscriptionId TokenId WorkItemId }

@@ -9,6 +9,7 @@ mod credential;
 mod ended;
 pub mod journal;
 pub mod poll;
+mod presence;
 mod runner;
 pub mod signal;
 pub(crate) mod tick;
@@ -36,6 +37,7 @@ macro_rules! routes {
 
 routes! {
     "/poll" poll::poll;
+    "/presence" presence::presence;
     "/polls/{poll}/withdraw" withdraw::withdraw;
     "/runs/{run}/events" append::append;
     "/runs/{run}/credentials" credential::give;

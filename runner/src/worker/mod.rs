@@ -6,6 +6,7 @@
 //! without an answer is withdrawn, and a worker that shuts down lets go of every run, wherever it stands.
 
 pub mod doorbell;
+mod presence;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -117,8 +118,11 @@ impl Worker {
     /// When the edge refuses this runner: its token is forged, expired or revoked.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
         let ticking = tokio::spawn(tick(self.edge.clone(), self.config.tick));
+        // Before the first lease, so that what an earlier process of this name held is not taken for this one's.
+        let present = presence::hold(self.edge.clone(), &self.config.name).await;
         let outcome = Shift::new(&self).work(shutdown).await;
         ticking.abort();
+        present.abort();
         outcome
     }
 }
