@@ -105,6 +105,7 @@ async fn every_check_is_well_where_it_should_be_and_says_what_to_do_where_it_is_
             ("data directory", "", &data),
             ("master key", "ok", "keep a copy"),
             ("database", "ok", "up to date"),
+            ("isolation", "ok", "sprites are isolated: namespaces"),
             ("model provider", "warn", "ANTHROPIC_API_KEY"),
         ],
     );
@@ -138,6 +139,13 @@ async fn every_check_is_well_where_it_should_be_and_says_what_to_do_where_it_is_
             ("model provider", "ok", "openai"),
         ],
     );
+
+    // Walls that were given up are said, whatever the machine could give.
+    let open = directory.path().join("open.toml");
+    std::fs::write(&open, "[sprites]\nisolation = \"none\"\n").unwrap();
+    let open = ["--data", &data, "--config", open.to_str().unwrap()];
+    let (findings, _) = tokio::task::block_in_place(|| doctor(&open, &[]));
+    assert_all(&findings, &[("isolation", "warn", "--unsafe-no-isolation away")]);
 
     let (findings, exit) = tokio::task::block_in_place(|| doctor(&arguments, &with_model("bad")));
     assert_eq!(exit, Some(1), "{findings:?}");

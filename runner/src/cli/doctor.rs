@@ -15,7 +15,7 @@ use crate::{
 
 /// Check a set-up, and say what to do about what is missing
 ///
-/// Looks at programs, data directory, master key, database, edge, clocks, tokens, sprites and model providers; changes
+/// Looks at programs, data directory, master key, database, walls, edge, clocks, tokens, sprites and model providers; changes
 /// nothing. Exit code 1 if anything fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:

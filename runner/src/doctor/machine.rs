@@ -5,7 +5,11 @@ use std::path::Path;
 use tokio::{process::Command, time::timeout};
 
 use super::{Finding, PATIENCE, Patient};
-use crate::all_in_one::{database, keys};
+use crate::{
+    all_in_one::{database, keys, own_program},
+    config::Config,
+    sprite::host,
+};
 
 /// Less free space than this deserves a word, in bytes.
 const LITTLE: u64 = 1 << 30;
@@ -102,4 +106,37 @@ pub(super) async fn database(patient: &Patient) -> Option<Finding> {
             format!("{database} does not answer; check that its server runs"),
         ),
     })
+}
+
+/// Starts a sprite for trial, as a sprite host on this machine would, and says what keeps it in.
+pub(super) async fn isolation(config: &Config) -> Finding {
+    const CHECK: &str = "isolation";
+    let tried = async {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let program = own_program().map_err(|failure| failure.to_string())?;
+        let host = config.sprites.host(dir.path(), "", program);
+        let level = host::probe(&host, dir.path()).await;
+        level.map_err(|error| error.to_string())
+    };
+    match timeout(PATIENCE, tried).await {
+        Ok(Ok(level)) => {
+            let message = match level.advice {
+                Some(advice) => format!("{}; {advice}", level.summary),
+                None => level.summary,
+            };
+            match level.isolated {
+                true => Finding::ok(CHECK, message),
+                false => Finding::warn(CHECK, message),
+            }
+        }
+        // Where another machine has the sprites, this one needs no walls.
+        Ok(Err(why)) if config.sprites.token.is_some() => {
+            Finding::warn(CHECK, format!("no sprite host can run here: {why}"))
+        }
+        Ok(Err(why)) => Finding::fail(CHECK, why),
+        Err(_) => Finding::fail(
+            CHECK,
+            "a sprite started for trial does not answer; look at the machine's load",
+        ),
+    }
 }

@@ -77,6 +77,7 @@ pub async fn examine(patient: &Patient) -> Vec<Finding> {
     findings.push(machine::data_directory(&patient.data));
     findings.push(machine::master_key(patient));
     findings.extend(machine::database(patient).await);
+    findings.push(machine::isolation(&patient.config).await);
     if let Some(edge) = &patient.edge {
         findings.extend(network::edge(edge, patient).await);
     }

@@ -446,15 +446,23 @@ async fn strict(host: &Host) -> Outcome {
 
 /// How many processes of this machine have the mark as an argument.
 fn marked(mark: &str) -> usize {
-    let mut count = 0;
+    processes(mark).len()
+}
+
+/// The processes of this machine that have the mark as an argument.
+pub(crate) fn processes(mark: &str) -> Vec<u32> {
+    let mut found = Vec::new();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         let mut arguments = String::new();
         let opened = std::fs::File::open(process.path().join("cmdline"));
         if opened.is_ok_and(|mut file| file.read_to_string(&mut arguments).is_ok())
-            && arguments.contains(&format!("\0{mark}"))
+            && arguments.contains(&format!("\0{mark}\0"))
         {
-            count += 1;
+            found.push(pid);
         }
     }
-    count
+    found
 }

@@ -25,6 +25,7 @@ pub(crate) enum User {
 }
 
 pub(crate) struct Host {
+    pub(crate) user: User,
     child: Child,
     /// Where it listens, for attempts to reach it from inside.
     pub(crate) port: u16,
@@ -85,6 +86,7 @@ impl Host {
         let victim = sprites.ensure("victim").await.unwrap();
         let port = url.rsplit_once(':').unwrap().1.parse().unwrap();
         Some(Self {
+            user,
             child,
             port,
             sprites,

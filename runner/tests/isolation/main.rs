@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attempts;
+mod groups;
 mod host;
 mod model;
 
@@ -33,7 +34,14 @@ async fn all_as(user: User) {
             Err(why) => failures.push(format!("{}: {why}", attempt.name)),
         }
     }
+    if let Err(why) = groups::are_kept(&host).await {
+        failures.push(format!("cgroups: {why}"));
+    }
+    let group = groups::of(&host);
     host.stop().await;
+    if let Some(left) = group.filter(|group| group.exists()) {
+        failures.push(format!("cgroups: {} is left", left.display()));
+    }
     assert!(failures.is_empty(), "as {user:?}:\n{}", failures.join("\n"));
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HostConfig, HostError,
+    cgroup::{Amounts, Groups},
     init::wire::{Orders, Walls},
     policy::Policies,
     process::Command,
@@ -40,6 +41,8 @@ pub struct Level {
     pub isolated: bool,
     /// One sentence for people.
     pub summary: String,
+    /// What a person can do for a better one, if there is anything.
+    pub advice: Option<&'static str>,
 }
 
 impl Isolation {
@@ -48,6 +51,14 @@ impl Isolation {
         match self {
             Self::Required => View::Walled,
             Self::None => View::Open,
+        }
+    }
+
+    /// The groups of a host in `dir`: none for sprites without walls. Blocks shortly.
+    pub(super) fn groups(self, dir: &Path) -> Groups {
+        match self {
+            Self::Required => Groups::open(dir),
+            Self::None => Groups::none(),
         }
     }
 
@@ -62,6 +73,7 @@ impl Isolation {
         let walls = match self {
             Self::None => None,
             Self::Required => Some(Walls {
+                group: None,
                 user,
                 shared: config.shared.clone(),
                 tracing: policies.tracing(),
@@ -85,17 +97,24 @@ pub(super) fn user(number: u32) -> Option<u32> {
         .then(|| FIRST_USER.saturating_add(number))
 }
 
-/// Starts a sprite for trial in `dir`, and ends it.
+/// Starts a sprite for trial in `dir`, a directory of no other host, and ends it.
 ///
 /// # Errors
 /// [`HostError::NoIsolation`] where walls are required and can't be had.
 pub async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> {
+    let groups = config.isolation.groups(dir);
+    try_walls(config, dir, &groups).await
+}
+
+/// As [`probe`], in the groups that the host's sprites will be in.
+pub(super) async fn try_walls(config: &HostConfig, dir: &Path, groups: &Groups) -> Result<Level, HostError> {
     if config.isolation == Isolation::None {
         return Ok(Level {
             isolated: false,
             summary: "sprites are NOT isolated: their commands run as this user, see its files and network; run only \
                       agents you would give your own shell"
                 .into(),
+            advice: Some("take --unsafe-no-isolation away, or isolation = \"none\" under [sprites]"),
         });
     }
     let own_user = user(0);
@@ -105,7 +124,8 @@ pub async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> 
         let orders = config
             .isolation
             .orders(config, TRIAL, own_user, &Policies::default());
-        let sandbox = Sandbox::start(&config.init, &root, &orders).await?;
+        let amounts = Amounts::of(&Policies::default(), &config.limits);
+        let sandbox = Sandbox::start(&config.init, &root, orders, groups.make(TRIAL, amounts)).await?;
         let command = Command {
             program: "/bin/sh".into(),
             arguments: vec!["sh".into(), "-c".into(), "exit 7".into()],
@@ -118,16 +138,21 @@ pub async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> 
         let exit = tokio::time::timeout(TRIAL_WITHIN, started.exit).await;
         sandbox.end().await;
         match exit {
-            Ok(Ok(7)) => Ok(sandbox.files.clone()),
+            Ok(Ok(7)) => Ok((sandbox.files.clone(), sandbox.is_grouped())),
             Ok(ended) => Err(io::Error::other(format!("a command in it ended with {ended:?}"))),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     };
-    let tried: io::Result<String> = tried.await;
+    let tried: io::Result<(String, bool)> = tried.await;
     if let Err(error) = std::fs::remove_dir_all(&root) {
         tracing::debug!(%error, "the trial sprite's directory stays until the next start");
     }
-    let files = tried.map_err(|source| HostError::NoIsolation { source })?;
+    let (files, is_grouped) = tried.map_err(|source| HostError::NoIsolation { source })?;
+    let amounts = if is_grouped {
+        groups.summary()
+    } else {
+        groups.absence()
+    };
     let users = if own_user.is_some() {
         "a user of its own"
     } else {
@@ -137,7 +162,8 @@ pub async fn probe(config: &HostConfig, dir: &Path) -> Result<Level, HostError> 
         isolated: true,
         summary: format!(
             "sprites are isolated: namespaces (user, mount, pid, network, ipc, host name, cgroup), {users}, no new \
-             privileges, seccomp, {files}"
+             privileges, seccomp, {files}, {amounts}"
         ),
+        advice: groups.advice(),
     })
 }

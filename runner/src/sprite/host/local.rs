@@ -21,6 +21,7 @@ use super::{
     HostConfig, Limits,
     activity::{Activity, Bustle},
     address::Address,
+    cgroup::Groups,
     checkpoint::Checkpoints,
     error::ApiError,
     init::wire::ListeningPort,
@@ -61,6 +62,15 @@ impl State {
     }
 }
 
+/// Who sees to it that a sprite's processes together stay within their memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeper {
+    /// The kernel, for their cgroup.
+    Kernel,
+    /// The host, which looks at them.
+    Host,
+}
+
 /// One sprite: its record, its file system, its sessions.
 #[derive(Debug)]
 pub(super) struct LocalSprite {
@@ -85,14 +95,15 @@ impl LocalSprite {
         path: PathBuf,
         config: &Arc<HostConfig>,
         bustle: &Arc<Bustle>,
+        groups: &Arc<Groups>,
     ) -> Self {
         let record = written.record;
         let activity = Activity::new(&record.name, bustle);
         let settings = Arc::new(RwLock::new(written.settings));
         let waker = Waker::new(
             Arc::clone(config),
-            &record.name,
-            record.user,
+            Arc::clone(groups),
+            &record,
             path.clone(),
             Arc::clone(&settings),
             Arc::clone(&activity),
@@ -181,9 +192,15 @@ impl LocalSprite {
         }
     }
 
-    /// The process that holds its processes, while it is awake.
-    pub(super) async fn init_pid(&self) -> Option<Pid> {
-        self.waker.awake().await?.pid()
+    /// The process that holds its processes, while it is awake; and who keeps those to their memory.
+    pub(super) async fn init(&self) -> Option<(Pid, Keeper)> {
+        let sandbox = self.waker.awake().await?;
+        let keeper = if sandbox.is_memory_bound() {
+            Keeper::Kernel
+        } else {
+            Keeper::Host
+        };
+        Some((sandbox.pid()?, keeper))
     }
 
     /// Bytes of memory its processes may hold together.

@@ -20,6 +20,7 @@
 mod activity;
 mod address;
 mod auth;
+mod cgroup;
 mod checkpoint;
 mod connection;
 mod control;
@@ -32,6 +33,7 @@ pub mod init;
 mod isolation;
 mod kill;
 mod limits;
+mod link;
 mod local;
 mod ndjson;
 mod output;
@@ -173,7 +175,7 @@ impl Host {
             path: data_dir,
             source: io::Error::other(error),
         })??;
-        let level = isolation::probe(store.config(), store.dir()).await?;
+        let level = isolation::try_walls(store.config(), store.dir(), store.groups()).await?;
         if level.isolated {
             tracing::info!(data_dir = %store.dir().display(), "{}", level.summary);
         } else {

@@ -4,36 +4,34 @@
 //! waits for an answer or an exit hears so at once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
     path::Path,
     process::Stdio,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use rustix::{
-    net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
     process::Pid,
 };
 use tokio::{
-    io::Interest,
     net::{TcpStream, UnixDatagram},
     process::{Child, Command},
     sync::{oneshot, watch},
+    task::spawn_blocking,
     time,
 };
 
 use super::{
+    cgroup::Group,
     init::{
         OUTER,
-        wire::{self, ListeningPort, MAX_PACKET, Orders, Reply, Request, Start},
+        wire::{ListeningPort, MAX_PACKET, Orders, Reply, Request, Start},
     },
+    link::{ANSWER_WITHIN, Link, receive},
     process::{self, Started},
     tree,
 };
@@ -41,12 +39,8 @@ use crate::sprite::Signal;
 
 /// How long an init may take to get ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// How long it may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
-/// What a command's exit is when its sprite was ended: 128 + SIGKILL.
-const KILLED: i32 = 137;
 
 /// The handle to an awake sprite.
 #[derive(Debug)]
@@ -54,6 +48,8 @@ pub(super) struct Sandbox {
     link: Arc<Link>,
     /// Its outer stage, as the host knows it.
     init: Option<Pid>,
+    /// By which the kernel bounds and ends all of it, where it can.
+    group: Option<Arc<Group>>,
     /// What Landlock does for it; empty without walls.
     pub(super) files: String,
     /// Where the sprite's requests to the outside arrive, until somebody takes it.
@@ -64,25 +60,6 @@ pub(super) struct Sandbox {
     alive: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-/// The socket and who waits behind it.
-#[derive(Debug)]
-struct Link {
-    /// A socket of packets, as datagrams are, but one that ends.
-    socket: UnixDatagram,
-    waiting: Mutex<Waiting>,
-    next: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    ended: bool,
-    answers: HashMap<u64, oneshot::Sender<Answer>>,
-    frozen: Option<oneshot::Sender<Answer>>,
-    exits: HashMap<u64, oneshot::Sender<i32>>,
-}
-
-type Answer = (Reply, Vec<OwnedFd>);
-
 /// A command in the sandbox, to signal it.
 #[derive(Debug, Clone)]
 pub(super) struct Handle {
@@ -92,54 +69,67 @@ pub(super) struct Handle {
 }
 
 impl Sandbox {
-    /// Starts the init `program` in the sprite's directory and waits until it is ready.
-    pub(super) async fn start(program: &Path, root: &Path, orders: &Orders) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        // A long command has to fit, with what the kernel adds to it.
-        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 2 * MAX_PACKET)?;
-        rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 2 * MAX_PACKET)?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = Command::new(program)
-            .arg0("roost")
-            .args([OUTER, &serde_json::to_string(orders)?])
-            .env_clear()
-            .current_dir(root)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        let socket = UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(ours))?;
-        let mut buffer = vec![0; MAX_PACKET];
-        let first = time::timeout(READY_WITHIN, receive(&socket, &mut buffer)).await;
-        let (files, proxy) = match first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
-            Some((Reply::Ready { files }, descriptors)) => {
-                (files, descriptors.into_iter().next().map(TcpListener::from))
+    /// Starts the init `program` in the sprite's directory and waits until it is ready. It goes into `group` first of all.
+    pub(super) async fn start(
+        program: &Path,
+        root: &Path,
+        mut orders: Orders,
+        group: Option<Group>,
+    ) -> io::Result<Self> {
+        if let (Some(walls), Some(group)) = (&mut orders.walls, &group) {
+            walls.group = Some(group.entrance());
+        }
+        let mut group = group.map(Arc::new);
+        let begun = match begin(program, root, &orders).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                remove(group).await;
+                return Err(error);
             }
-            Some((Reply::NotReady { doing, reason }, _)) => {
-                return Err(io::Error::other(format!("it could not {doing}: {reason}")));
-            }
-            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-            None => return Err(io::Error::other("it ended at once")),
         };
-        let link = Arc::new(Link {
-            socket,
-            waiting: Mutex::default(),
-            next: AtomicU64::new(1),
-        });
-        let init = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = begun.child.id();
+        let init = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if group
+            .as_ref()
+            .is_some_and(|group| !init.is_some_and(|init| group.holds(init)))
+        {
+            tracing::warn!(
+                sprite = orders.name,
+                "the sprite's init could not enter its cgroup; its memory is watched by the host alone"
+            );
+            remove(group.take()).await;
+        }
+        let link = Arc::new(Link::new(begun.socket));
         let (ended, watch_ended) = watch::channel(false);
         let (alive, gone) = oneshot::channel();
-        tokio::spawn(attend(Arc::clone(&link), buffer, child, gone, ended));
+        let attending = attend(
+            Arc::clone(&link),
+            begun.buffer,
+            begun.child,
+            group.clone(),
+            gone,
+            ended,
+        );
+        tokio::spawn(attending);
         Ok(Self {
             link,
             init,
-            files,
-            proxy: Mutex::new(proxy),
+            group,
+            files: begun.files,
+            proxy: Mutex::new(begun.proxy),
             ended: watch_ended,
             alive: Mutex::new(Some(alive)),
         })
+    }
+
+    /// Whether the kernel keeps its processes together to their memory.
+    pub(super) fn is_memory_bound(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.bounds_memory())
+    }
+
+    /// Whether it is in a cgroup of its own.
+    pub(super) fn is_grouped(&self) -> bool {
+        self.group.is_some()
     }
 
     /// The process that holds it; what runs inside is below.
@@ -173,8 +163,7 @@ impl Sandbox {
     /// Starts a command.
     pub(super) async fn run(&self, command: process::Command) -> io::Result<Started> {
         let id = self.link.number();
-        let (exited, exit) = oneshot::channel();
-        self.link.waiting().exits.insert(id, exited);
+        let exit = self.link.exit(id);
         let (stdin, tty) = (command.stdin, command.tty.is_some());
         let order = Request::Start(Start {
             id,
@@ -187,7 +176,7 @@ impl Sandbox {
         });
         let answer = self.link.ask(id, &order).await;
         if !matches!(answer, Ok((Reply::Started { .. }, _))) {
-            self.link.waiting().exits.remove(&id);
+            self.link.forget_exit(id);
         }
         match answer? {
             (Reply::Started { pid, .. }, streams) => {
@@ -234,18 +223,13 @@ impl Sandbox {
 
     /// Stops every process until the answer is dropped. One at a time.
     pub(super) async fn freeze(&self) -> io::Result<Frozen> {
-        let (answered, answer) = oneshot::channel();
-        self.link.waiting().frozen = Some(answered);
+        // Made first: whatever becomes of the answer, they go on.
         let frozen = Frozen {
             link: Arc::clone(&self.link),
             init: self.init,
         };
-        self.link.send(&Request::Freeze { frozen: true }).await?;
-        let answer = time::timeout(ANSWER_WITHIN, answer).await;
-        match answer.map_err(|_| io::ErrorKind::TimedOut)? {
-            Ok(_) => Ok(frozen),
-            Err(_) => Err(gone()),
-        }
+        self.link.freeze().await?;
+        Ok(frozen)
     }
 }
 
@@ -293,127 +277,83 @@ impl Handle {
     }
 }
 
-impl Link {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// An init that is ready.
+struct Begun {
+    child: Child,
+    socket: UnixDatagram,
+    /// For packets of the socket.
+    buffer: Vec<u8>,
+    files: String,
+    proxy: Option<TcpListener>,
+}
 
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    async fn send(&self, request: &Request) -> io::Result<()> {
-        self.socket
-            .async_io(Interest::WRITABLE, || wire::send(&self.socket, request, &[]))
-            .await
-    }
-
-    async fn ask(&self, id: u64, request: &Request) -> io::Result<Answer> {
-        let (answered, answer) = oneshot::channel();
-        {
-            let mut waiting = self.waiting();
-            if waiting.ended {
-                return Err(gone());
-            }
-            waiting.answers.insert(id, answered);
+async fn begin(program: &Path, root: &Path, orders: &Orders) -> io::Result<Begun> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // A long command has to fit, with what the kernel adds to it.
+    rustix::net::sockopt::set_socket_send_buffer_size(&ours, 2 * MAX_PACKET)?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 2 * MAX_PACKET)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    let child = Command::new(program)
+        .arg0("roost")
+        .args([OUTER, &serde_json::to_string(orders)?])
+        .env_clear()
+        .current_dir(root)
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let socket = UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(ours))?;
+    let mut buffer = vec![0; MAX_PACKET];
+    let first = time::timeout(READY_WITHIN, receive(&socket, &mut buffer)).await;
+    match first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
+        Some((Reply::Ready { files }, descriptors)) => Ok(Begun {
+            child,
+            socket,
+            buffer,
+            files,
+            proxy: descriptors.into_iter().next().map(TcpListener::from),
+        }),
+        Some((Reply::NotReady { doing, reason }, _)) => {
+            Err(io::Error::other(format!("it could not {doing}: {reason}")))
         }
-        if let Err(error) = self.send(request).await {
-            self.waiting().answers.remove(&id);
-            return Err(error);
-        }
-        match time::timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(gone()),
-            Err(_) => {
-                self.waiting().answers.remove(&id);
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-
-    fn deliver(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
-        let mut waiting = self.waiting();
-        match reply {
-            Reply::Exited { id, code } => {
-                if let Some(exited) = waiting.exits.remove(&id) {
-                    // Nobody waits for a command whose session could not be made.
-                    let _ = exited.send(code);
-                }
-            }
-            Reply::Frozen { .. } => {
-                if let Some(answered) = waiting.frozen.take() {
-                    let _ = answered.send((reply, descriptors));
-                }
-            }
-            Reply::Started { id, .. }
-            | Reply::Refused { id, .. }
-            | Reply::Connected { id }
-            | Reply::NotConnected { id, .. }
-            | Reply::Ports { id, .. } => {
-                if let Some(answered) = waiting.answers.remove(&id) {
-                    let _ = answered.send((reply, descriptors));
-                }
-            }
-            Reply::Ready { .. } | Reply::NotReady { .. } => {}
-        }
-    }
-
-    fn end(&self) {
-        let exits = {
-            let mut waiting = self.waiting();
-            waiting.ended = true;
-            waiting.answers.clear();
-            waiting.frozen = None;
-            std::mem::take(&mut waiting.exits)
-        };
-        for exited in exits.into_values() {
-            let _ = exited.send(KILLED);
-        }
+        Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        None => Err(io::Error::other("it ended at once")),
     }
 }
 
-/// Reads what the init says until it is gone, or nobody holds the sandbox any more.
+/// Waits until the init is gone, or nobody holds the sandbox any more, and sees to it that everything inside is gone too.
 async fn attend(
     link: Arc<Link>,
-    mut buffer: Vec<u8>,
+    buffer: Vec<u8>,
     mut child: Child,
-    mut dropped: oneshot::Receiver<()>,
+    group: Option<Arc<Group>>,
+    dropped: oneshot::Receiver<()>,
     ended: watch::Sender<bool>,
 ) {
-    loop {
-        let received = tokio::select! {
-            received = receive(&link.socket, &mut buffer) => received,
-            _ = &mut dropped => break,
-        };
-        match received {
-            Ok(Some((reply, descriptors))) => link.deliver(reply, descriptors),
-            Ok(None) => break,
-            Err(error) => {
-                tracing::warn!(%error, "a sprite's init broke its protocol; the sprite is ended");
-                break;
-            }
-        }
-    }
-    // The init ends when its socket does, with every process inside. If it hangs, the outer stage's death takes it along.
-    if let Err(error) = shutdown(&link.socket, Shutdown::Both) {
-        tracing::debug!(%error, "the sprite's init was gone already");
+    // The init ends when its socket does, with every process inside.
+    link.attend(buffer, dropped).await;
+    if let Some(group) = &group {
+        group.kill();
     }
     if time::timeout(END_WITHIN, child.wait()).await.is_err() {
+        // If it hangs, the outer stage's death takes it along.
         tracing::warn!("a sprite's init did not end by itself; it is killed");
         if let Err(error) = child.kill().await {
             tracing::warn!(%error, "a sprite's init can't be killed");
         }
     }
+    remove(group).await;
     link.end();
     ended.send_replace(true);
 }
 
-async fn receive(socket: &UnixDatagram, buffer: &mut [u8]) -> io::Result<Option<Answer>> {
-    socket
-        .async_io(Interest::READABLE, || wire::receive(socket, buffer))
-        .await
-}
-
-fn gone() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the sprite was ended")
+/// Ends a group and removes it.
+async fn remove(group: Option<Arc<Group>>) {
+    if let Some(group) = group
+        && let Err(error) = spawn_blocking(move || group.end()).await
+    {
+        tracing::warn!(%error, "a sprite's cgroup was not removed");
+    }
 }

@@ -16,6 +16,7 @@ use futures::future::join_all;
 use super::{
     HostConfig, HostError,
     activity::Bustle,
+    cgroup::Groups,
     checkpoint,
     error::ApiError,
     files, isolation,
@@ -32,6 +33,7 @@ pub(super) struct Store {
     config: Arc<HostConfig>,
     dir: PathBuf,
     bustle: Arc<Bustle>,
+    groups: Arc<Groups>,
     rate: Rate,
     sprites: RwLock<BTreeMap<String, Arc<LocalSprite>>>,
     /// Held while the directory changes, so that two requests can't create one name.
@@ -70,6 +72,7 @@ impl Store {
             let path = dir.join(part);
             empty(&path).map_err(at(&path))?;
         }
+        let groups = Arc::new(config.isolation.groups(&dir));
         let config = Arc::new(config);
         let bustle = Bustle::new(config.limits.running);
         let mut sprites = BTreeMap::new();
@@ -79,7 +82,7 @@ impl Store {
             let root = path.join("root");
             make_root(&root, written.record.user).map_err(at(&root))?;
             checkpoint::recover(&path);
-            let sprite = LocalSprite::new(written, root, &config, &bustle);
+            let sprite = LocalSprite::new(written, root, &config, &bustle, &groups);
             sprites.insert(sprite.record.name.clone(), Arc::new(sprite));
         }
         Ok(Self {
@@ -87,6 +90,7 @@ impl Store {
             config,
             dir,
             bustle,
+            groups,
             sprites: RwLock::new(sprites),
             changing: Mutex::default(),
             _lock: lock,
@@ -103,6 +107,11 @@ impl Store {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The cgroups of its sprites.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// What tells of the changes of all sprites.
@@ -168,6 +177,7 @@ impl Store {
             path.join("root"),
             &self.config,
             &self.bustle,
+            &self.groups,
         ));
         let mut sprites = self.sprites.write().unwrap_or_else(PoisonError::into_inner);
         sprites.insert(sprite.record.name.clone(), Arc::clone(&sprite));

@@ -9,10 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::spawn_blocking,
+};
 
 use super::{
-    HostConfig, activity::Activity, egress, error::ApiError, policy::Policies, record::Settings,
+    HostConfig,
+    activity::Activity,
+    cgroup::{Amounts, Groups},
+    egress,
+    error::ApiError,
+    policy::Policies,
+    record::{Record, Settings},
     sandbox::Sandbox,
 };
 
@@ -20,6 +29,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Waker {
     config: Arc<HostConfig>,
+    groups: Arc<Groups>,
     name: String,
     user: Option<u32>,
     root: PathBuf,
@@ -36,19 +46,20 @@ struct State {
 }
 
 impl Waker {
-    /// For the sprite `name` with the files in `root`, which runs as `user` outside.
+    /// For the sprite with that record and the files in `root`.
     pub(super) fn new(
         config: Arc<HostConfig>,
-        name: &str,
-        user: Option<u32>,
+        groups: Arc<Groups>,
+        record: &Record,
         root: PathBuf,
         settings: Arc<RwLock<Settings>>,
         activity: Arc<Activity>,
     ) -> Self {
         Self {
             config,
-            name: name.to_owned(),
-            user,
+            groups,
+            name: record.name.clone(),
+            user: record.user,
             root,
             settings,
             activity,
@@ -71,7 +82,13 @@ impl Waker {
             .config
             .isolation
             .orders(&self.config, &self.name, self.user, &policies);
-        let started = Sandbox::start(&self.config.init, &self.root, &orders).await;
+        let amounts = Amounts::of(&policies, &self.config.limits);
+        let (groups, name) = (Arc::clone(&self.groups), self.name.clone());
+        // Whatever went wrong there, the sprite does without.
+        let group = spawn_blocking(move || groups.make(&name, amounts))
+            .await
+            .unwrap_or_default();
+        let started = Sandbox::start(&self.config.init, &self.root, orders, group).await;
         let started = started.map_err(|error| ApiError::internal("the sprite did not wake", &error))?;
         let started = Arc::new(started);
         self.open_way_out(&started);

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a sprite over its memory loses its largest process, as on a machine of its own that runs out; one that fills its
 //! disk beyond its share is ended. Neither harms another sprite or the host. One process's memory and one file are bounded by
-//! the kernel at once (rlimits); what all of them take together is looked at several times a second, so for a moment a sprite
-//! can hold more than its share.
+//! the kernel at once (rlimits). What all of them take together the kernel bounds where the sprite has a cgroup with memory; else it
+//! is looked at several times a second, so for a moment a sprite can hold more than its share.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use rustix::{
 use tokio::{task::spawn_blocking, time};
 
 use super::{
-    local::{LocalSprite, State},
+    local::{Keeper, LocalSprite, State},
     place::disk_usage,
     store::Store,
     tree,
@@ -53,27 +53,33 @@ pub(super) async fn watch(store: Weak<Store>) {
         let mut awake = Vec::new();
         // Most sprites of a host are at rest, and cost nothing here.
         for sprite in sprites.into_iter().filter(|sprite| sprite.state() != State::Cold) {
-            if let Some(init) = sprite.init_pid().await {
-                awake.push((sprite, init));
+            if let Some((init, keeper)) = sprite.init().await {
+                awake.push((sprite, init, keeper));
             }
         }
-        seen.retain(|id, _| awake.iter().any(|(sprite, _)| sprite.record.id == *id));
+        seen.retain(|id, _| awake.iter().any(|(sprite, ..)| sprite.record.id == *id));
         if awake.is_empty() {
             continue;
         }
-        let watched: Vec<_> = awake.iter().map(|(sprite, _)| Arc::clone(sprite)).collect();
-        let looking = spawn_blocking(move || memory(&awake)).await;
+        let kept_here = |(sprite, init, keeper): &(Arc<LocalSprite>, Pid, Keeper)| {
+            (*keeper == Keeper::Host).then(|| (Arc::clone(sprite), *init))
+        };
+        let kept_here: Vec<_> = awake.iter().filter_map(kept_here).collect();
+        let looking = spawn_blocking(move || memory(&kept_here)).await;
         if let Err(error) = looking {
             tracing::warn!(%error, "the memory of sprites could not be looked at");
         }
-        for sprite in watched {
-            disk(&sprite, &mut seen).await;
+        for (sprite, ..) in &awake {
+            disk(sprite, &mut seen).await;
         }
     }
 }
 
 /// Ends the largest process of every sprite over its memory. Blocks.
 fn memory(awake: &[(Arc<LocalSprite>, Pid)]) {
+    if awake.is_empty() {
+        return;
+    }
     let inits: Vec<Pid> = awake.iter().map(|(_, init)| *init).collect();
     for ((sprite, _), processes) in awake.iter().zip(tree::memory_below(&inits)) {
         let used: u64 = processes.values().sum();

@@ -36,6 +36,11 @@ pub(super) fn run(orders: &str, socket: &OwnedFd) -> Result<ExitCode, Stop> {
     let Some(walls) = parse(orders)?.walls else {
         return inside(orders, socket);
     };
+    if let Some(group) = walls.group {
+        // The host looks whether it worked. Before all else: what is started from here on is in the group too, and the group
+        // is the root of the cgroup namespace.
+        let _ = fs::write(group, "0");
+    }
     if let Some(user) = walls.user {
         become_user(user)?;
     }

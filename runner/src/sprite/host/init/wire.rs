@@ -8,6 +8,7 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
 };
 
 use rustix::net::{
@@ -35,6 +36,8 @@ pub(in crate::sprite::host) struct Orders {
 /// How a sprite is walled in.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::sprite::host) struct Walls {
+    /// What to write to so as to be in the sprite's cgroup; `None` where it has none.
+    pub(in crate::sprite::host) group: Option<PathBuf>,
     /// The user and group outside that the sprite's own user is; `None` for whoever runs the host.
     pub(in crate::sprite::host) user: Option<u32>,
     /// More of the host's directories to show, read-only, under their own paths.
