@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod conformance;
+pub mod desk;
 pub mod git_server;
 pub mod office;
 pub mod process;

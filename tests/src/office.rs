@@ -17,6 +17,7 @@ use roost_edge::{
         DigestEncoding, GenericSettings, GithubSettings, Secrets, Settings as ChannelSettings,
         SignatureScheme, TelegramSettings,
     },
+    ports::Ports,
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
 use roost_shared::{
@@ -65,13 +66,21 @@ impl Office {
     /// When the database can't be reached.
     pub async fn open(address: &DatabaseAddress) -> Self {
         let ports = native::ports(address).expect("the database opens");
+        Self::with(ports, Settings::new("http://127.0.0.1")).await
+    }
+
+    /// The same on these ports, with these settings.
+    ///
+    /// # Panics
+    /// When the database can't be reached.
+    pub async fn with(ports: Ports, settings: Settings) -> Self {
         let now = ports.clock.now();
         migrate(&ports.database, now).await.expect("the migrations apply");
         setup::ensure_workspace(&ports.database, DEFAULT_WORKSPACE, now)
             .await
             .expect("the workspace is created");
         let master = MasterKey::parse(MASTER_KEY).expect("a key");
-        let edge = Edge::new(ports, Settings::new("http://127.0.0.1"), &master);
+        let edge = Edge::new(ports, settings, &master);
         let scope = edge.scope(DEFAULT_WORKSPACE);
         Self { edge, scope }
     }

@@ -136,7 +136,8 @@ pub(super) fn effect(now: UnixMillis, effect: &EffectView) -> Markup {
                     @if let Some(due) = effect.due_at { "again at " (moment(due)) "." }
                 }
                 "sending" => "It is being sent.",
-                "unknown" => "Nobody knows whether it arrived: look in the channel.",
+                "unknown" if effect.waits_for_person => "Nobody knows whether it arrived.",
+                "unknown" => "Nobody knows yet whether it arrived: it is looked for in the channel.",
                 _ => "It could not be sent.",
             }
             @if let Some(reason) = &effect.reason { " " span.why { (super::layout::sentence(reason)) } }

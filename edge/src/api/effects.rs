@@ -47,6 +47,8 @@ pub struct EffectView {
     pub effect: Effect,
     /// `pending`, `sending`, `sent`, `failed` or `unknown`.
     pub state: String,
+    /// Nobody knows whether it arrived, and only a person can tell.
+    pub waits_for_person: bool,
     /// How often it was tried.
     pub attempts: u64,
     /// When it is tried next, or given up.
@@ -117,14 +119,17 @@ pub(crate) fn by_key(scope: &Scope, key: String) -> Statement {
 pub(crate) fn view(row: &Row) -> Result<EffectView, ValueError> {
     let optional = |column| Ok(row.optional_text(column)?.map(str::to_owned));
     let run = row.optional_text(2)?.map(|_| row.parse(2)).transpose()?;
+    let state = row.text(4)?.to_owned();
+    let due_at = row.optional_integer(6)?.map(UnixMillis);
     Ok(EffectView {
         id: row.parse(0)?,
         integration: row.parse(1)?,
         run,
         effect: row.json(3)?,
-        state: row.text(4)?.to_owned(),
+        waits_for_person: state == "unknown" && due_at.is_none(),
+        state,
         attempts: row.unsigned(5)?,
-        due_at: row.optional_integer(6)?.map(UnixMillis),
+        due_at,
         external_id: optional(7)?,
         code: optional(8)?,
         reason: optional(9)?,

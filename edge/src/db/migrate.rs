@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0003_presence",
         include_str!("../../../migrations/0003_presence.sql"),
     ),
+    ("0004_outbox", include_str!("../../../migrations/0004_outbox.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

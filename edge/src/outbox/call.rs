@@ -19,8 +19,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A POST of `body` that is about to be made.
 pub(super) fn post(url: &str, body: Vec<u8>) -> Result<Request<Bytes>, Outcome> {
-    let request = Request::post(url)
-        .header(header::CONTENT_TYPE, "application/json")
+    let request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
+    finish(request, body)
+}
+
+/// A GET that is about to be made.
+pub(super) fn get(url: &str) -> Result<Request<Bytes>, Outcome> {
+    finish(Request::get(url), Vec::new())
+}
+
+fn finish(request: http::request::Builder, body: Vec<u8>) -> Result<Request<Bytes>, Outcome> {
+    let request = request
         .header(header::USER_AGENT, "roost")
         .body(Bytes::from(body));
     request.map_err(|_| Outcome::Failed {

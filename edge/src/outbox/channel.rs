@@ -1,8 +1,9 @@
-//! What every channel's sender gives: one effect, sent with one call, and an honest word on how it went.
+//! What every channel's sender gives: one effect, sent with one call, and an honest word on how it went; and, where nobody
+//! knows how it went, a look whether it is there.
 
 use std::time::Duration;
 
-use roost_shared::{EffectId, effect::Effect};
+use roost_shared::{EffectId, UnixMillis, effect::Effect};
 
 use crate::{
     edge::PrivateAddresses,
@@ -36,12 +37,7 @@ pub struct Sending<'a> {
 
 /// Sends one effect by its integration's channel.
 pub async fn send(sending: &Sending<'_>, effect: &Effect) -> Outcome {
-    let address = match &sending.integration.settings {
-        Settings::Github(settings) => Some(&settings.api_url),
-        Settings::Telegram(settings) => Some(&settings.api_url),
-        Settings::Generic(settings) => settings.reply_url.as_ref(),
-    };
-    if let Some(Err(refusal)) = address.map(|address| callable(address, sending.private_addresses)) {
+    if let Err(refusal) = may_call(sending) {
         return refusal;
     }
     match (&sending.integration.settings, sending.secrets) {
@@ -65,10 +61,47 @@ pub async fn send(sending: &Sending<'_>, effect: &Effect) -> Outcome {
         (Settings::Generic(settings), Secrets::Generic { signing }) => {
             generic::send(sending, settings, signing, effect).await
         }
-        _ => Outcome::Failed {
-            code: "integration_secret_unusable",
-            reason: "the integration's secret belongs to another channel; enter it again".to_owned(),
-        },
+        _ => mismatched(),
+    }
+}
+
+/// Looks whether an effect that was first tried at `tried_at` is in its channel.
+pub async fn look(sending: &Sending<'_>, effect: &Effect, tried_at: UnixMillis) -> Sight {
+    if let Err(refusal) = may_call(sending) {
+        return refusal.into_sight();
+    }
+    match (&sending.integration.settings, sending.secrets) {
+        (
+            Settings::Github(settings),
+            Secrets::Github {
+                private_key, token, ..
+            },
+        ) => {
+            let secrets = (private_key.as_deref(), token.as_deref());
+            github::look(sending, settings, secrets, effect, tried_at).await
+        }
+        (Settings::Telegram(_), Secrets::Telegram { .. }) => telegram::look(effect),
+        // The receiver tells repetitions by their id.
+        (Settings::Generic(_), Secrets::Generic { .. }) => Sight::Harmless,
+        _ => mismatched().into_sight(),
+    }
+}
+
+fn may_call(sending: &Sending<'_>) -> Result<(), Outcome> {
+    let address = match &sending.integration.settings {
+        Settings::Github(settings) => Some(&settings.api_url),
+        Settings::Telegram(settings) => Some(&settings.api_url),
+        Settings::Generic(settings) => settings.reply_url.as_ref(),
+    };
+    address.map_or(Ok(()), |address| {
+        callable(address, sending.private_addresses).map(drop)
+    })
+}
+
+fn mismatched() -> Outcome {
+    Outcome::Failed {
+        code: "integration_secret_unusable",
+        reason: "the integration's secret belongs to another channel; enter it again".to_owned(),
     }
 }
 
@@ -109,4 +142,44 @@ pub enum Outcome {
         /// One sentence.
         reason: String,
     },
+}
+
+/// What was seen of an effect that may have been sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// It is there.
+    Found {
+        /// The channel's own id of it.
+        external_id: Option<String>,
+    },
+    /// It is not there, or not shown yet.
+    Missing,
+    /// There is nothing to see, and sending it again does no harm.
+    Harmless,
+    /// The channel can't say just now.
+    Later {
+        /// Not before this, if the channel said so.
+        after: Option<Duration>,
+        /// One sentence.
+        reason: String,
+    },
+    /// Only a person can tell.
+    Blind {
+        /// One sentence: why, and what to do.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// What a look came to that did not get its answer.
+    pub(super) fn into_sight(self) -> Sight {
+        match self {
+            Self::Retry { after, reason } => Sight::Later { after, reason },
+            Self::Unknown { reason } => Sight::Later { after: None, reason },
+            Self::Failed { reason, .. } => Sight::Blind {
+                reason: format!("it can't be looked for ({reason}): look yourself"),
+            },
+            Self::Sent { external_id } => Sight::Found { external_id },
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! An effect's row is written in the transaction of what causes it. It is claimed (`sending`) before the call is made
 //! and settled (`sent`, `failed`, back to `pending`, or `unknown`) after; one that is still `sending` when its time is
-//! up belongs to a sender that died, and what became of the call is unknown. Effects of one stream go out in order.
+//! up belongs to a sender that died, and what became of the call is unknown. What is unknown is looked for in the
+//! channel: it is there (`sent`), it is not (`pending`), or only a person can tell. Effects of one stream go out in order.
 
 pub(crate) mod address;
 mod call;
@@ -10,24 +11,24 @@ pub mod channel;
 mod generic;
 pub mod github;
 mod markdown;
+mod pace;
 pub mod queue;
 pub mod split;
 mod telegram;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
-use roost_shared::UnixMillis;
-
 use self::{
-    channel::{Outcome, Sending},
-    queue::Claimed,
+    channel::{Outcome, Sending, Sight},
+    queue::{Claimed, Task},
 };
 use crate::{
-    config::Config,
+    config::{Config, StoredIntegration},
     db::{DbError, Scope},
     edge::Edge,
+    integration::Secrets,
 };
+use futures::{StreamExt, stream};
 
 pub use channel::Senders;
 
@@ -37,8 +38,6 @@ const PARALLEL: usize = 8;
 const ROUNDS: usize = 32;
 /// An acknowledgement that is older than this tells nobody anything.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(60);
-/// How often an effect is tried before it is given up.
-const ATTEMPTS: u32 = 12;
 
 /// What a round of sending came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,25 +77,43 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
         }
         let config = edge.configs.reload(scope).await?;
         let config = &config;
-        let settled: Vec<Result<bool, DbError>> = stream::iter(claimed)
-            .map(|effect| async move {
-                let outcome = send(edge, config, &effect).await;
-                let sent = matches!(outcome, Outcome::Sent { .. });
-                queue::settle(edge, scope, &effect, outcome).await?;
-                Ok(sent)
-            })
+        let settled: Vec<Result<Option<bool>, DbError>> = stream::iter(claimed)
+            .map(|effect| attend(edge, scope, config, effect))
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
         for sent in settled {
-            if sent? {
-                total.sent += 1;
-            } else {
-                total.failed += 1;
+            match sent? {
+                Some(true) => total.sent += 1,
+                Some(false) => total.failed += 1,
+                None => {}
             }
         }
     }
     Ok(total)
+}
+
+/// Sends one effect or looks for it; whether it is known to have reached its channel, where that is known now.
+async fn attend(
+    edge: &Edge,
+    scope: &Scope,
+    config: &Config,
+    effect: Claimed,
+) -> Result<Option<bool>, DbError> {
+    match effect.task {
+        Task::Send => {
+            let outcome = send(edge, config, &effect).await;
+            let sent = matches!(outcome, Outcome::Sent { .. });
+            queue::settle(edge, scope, &effect, outcome).await?;
+            Ok(Some(sent))
+        }
+        Task::Look => {
+            let sight = look(edge, config, &effect).await;
+            let found = matches!(sight, Sight::Found { .. });
+            queue::resolve(edge, scope, &effect, sight).await?;
+            Ok(found.then_some(true))
+        }
+    }
 }
 
 async fn send(edge: &Edge, config: &Config, claimed: &Claimed) -> Outcome {
@@ -108,51 +125,58 @@ async fn send(edge: &Edge, config: &Config, claimed: &Claimed) -> Outcome {
             reason: "the acknowledgement could not be sent in time".into(),
         };
     }
-    let Some(stored) = config.by_id(claimed.integration) else {
-        return Outcome::Failed {
-            code: "integration_deleted",
-            reason: "the integration was deleted".into(),
-        };
+    let (stored, secrets) = match open(edge, config, claimed) {
+        Ok(opened) => opened,
+        Err(outcome) => return outcome,
     };
-    if !stored.integration.enabled {
-        let reason = "the integration is disabled; enable it in the admin".to_owned();
-        return Outcome::Retry {
-            after: Some(Duration::from_secs(60)),
-            reason,
-        };
-    }
-    let secrets = match stored.open(&edge.sealer) {
-        Ok(secrets) => secrets,
-        Err(error) => {
-            return Outcome::Failed {
-                code: "secret_sealed",
-                reason: error.to_string(),
-            };
-        }
-    };
-    let sending = Sending {
-        ports: &edge.ports,
-        integration: &stored.integration,
-        secrets: &secrets,
-        effect: claimed.id,
-        senders: &edge.senders,
-        private_addresses: edge.settings.private_addresses,
-    };
-    match channel::send(&sending, &claimed.effect).await {
-        Outcome::Retry { reason, .. } if claimed.attempts >= ATTEMPTS => Outcome::Failed {
+    match channel::send(&sending(edge, stored, &secrets, claimed), &claimed.effect).await {
+        Outcome::Retry { reason, .. } if claimed.tries >= pace::ATTEMPTS => Outcome::Failed {
             code: "gave_up",
-            reason: format!("gave up after {ATTEMPTS} attempts: {reason}"),
+            reason: format!("gave up after {} attempts: {reason}", claimed.tries),
         },
         outcome => outcome,
     }
 }
 
-/// When to try again after `attempts`: 2 s, 4 s, 8 s, … up to an hour, and up to a tenth more so that many don't come
-/// at once; never before the channel said.
-fn next_attempt(edge: &Edge, attempts: u32, after: Option<Duration>) -> UnixMillis {
-    let pause = Duration::from_secs(1 << attempts.clamp(1, 11)).min(Duration::from_secs(3600));
-    let mut byte = [0];
-    edge.ports.random.fill(&mut byte);
-    let pause = pause.max(after.unwrap_or_default());
-    edge.now() + pause + pause * u32::from(byte[0]) / 2560
+async fn look(edge: &Edge, config: &Config, claimed: &Claimed) -> Sight {
+    match open(edge, config, claimed) {
+        Ok((stored, secrets)) => {
+            let sending = sending(edge, stored, &secrets, claimed);
+            channel::look(&sending, &claimed.effect, claimed.tried_at).await
+        }
+        Err(outcome) => outcome.into_sight(),
+    }
+}
+
+/// The effect's integration and its secrets.
+fn open<'a>(
+    edge: &Edge,
+    config: &'a Config,
+    claimed: &Claimed,
+) -> Result<(&'a StoredIntegration, Secrets), Outcome> {
+    let stored = config.by_id(claimed.integration).ok_or_else(|| Outcome::Failed {
+        code: "integration_deleted",
+        reason: "the integration was deleted".into(),
+    })?;
+    let secrets = stored.open(&edge.sealer).map_err(|error| Outcome::Failed {
+        code: "secret_sealed",
+        reason: error.to_string(),
+    })?;
+    Ok((stored, secrets))
+}
+
+fn sending<'a>(
+    edge: &'a Edge,
+    stored: &'a StoredIntegration,
+    secrets: &'a Secrets,
+    claimed: &Claimed,
+) -> Sending<'a> {
+    Sending {
+        ports: &edge.ports,
+        integration: &stored.integration,
+        secrets,
+        effect: claimed.id,
+        senders: &edge.senders,
+        private_addresses: edge.settings.private_addresses,
+    }
 }

@@ -1,12 +1,19 @@
 //! The outbox's table: queue, claim, settle.
+//!
+//! Invariant: an attempt and a look are claimed by a number of their own, and written down only under that number; so
+//! whoever comes too late, because the claim ran out or a person decided otherwise, changes nothing. Only certainty that
+//! comes late is still taken.
 
 use std::time::Duration;
 
 use roost_shared::{EffectId, IntegrationId, RunId, UnixMillis, effect::Effect};
 
-use super::{channel::Outcome, next_attempt};
+use super::{
+    channel::{Outcome, Sight},
+    pace,
+};
 use crate::{
-    db::{DbError, Scope, Statement},
+    db::{DbError, Row, Scope, Statement},
     edge::Edge,
     error::ApiError,
 };
@@ -15,6 +22,11 @@ use crate::{
 const CLAIM: Duration = Duration::from_secs(60);
 /// Effects claimed at once.
 const CLAIM_LIMIT: u32 = 32;
+/// How long what can't be sent now (its integration is disabled, or its sending paused) waits before it is asked again.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// Why the outcome of an attempt is unknown whose claim ran out.
+const SENDER_DIED: &str = "sender_died";
 
 /// An effect about to be queued.
 pub(crate) struct Queued {
@@ -52,16 +64,35 @@ impl Queued {
     }
 }
 
-/// An effect that is ours to send.
+/// An effect that is ours to send, or to look for.
 pub(super) struct Claimed {
     pub(super) id: EffectId,
     pub(super) integration: IntegrationId,
     pub(super) effect: Effect,
-    pub(super) attempts: u32,
+    pub(super) task: Task,
+    /// All attempts there have been, this one included.
+    attempts: u32,
+    /// Those since a person last had it sent again.
+    pub(super) tries: u32,
+    looks: u32,
+    missed: u32,
+    pub(super) tried_at: UnixMillis,
     pub(super) created_at: UnixMillis,
+    /// Why its outcome is unknown.
+    doubt: Option<String>,
 }
 
-/// Claims what is due, the first of each stream; and settles as `unknown` what a dead sender left.
+/// What is to be done with a claimed effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Send it.
+    Send,
+    /// See whether it is there.
+    Look,
+}
+
+/// Claims what is due, the first of each stream. What a dead sender left is from then on unknown; what may not be sent
+/// now is put off.
 pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, DbError> {
     let now = edge.now();
     let due = "SELECT 1 FROM effects WHERE workspace_id = ?1 AND due_at <= ?2 LIMIT 1";
@@ -70,59 +101,90 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
     }
     let batch = vec![
         scope.sql(
-            "UPDATE effects SET state = 'unknown', due_at = NULL, code = 'sender_died', \
+            "UPDATE effects SET state = 'unknown', code = ?3, looks = 0, missed = 0, \
              reason = 'the process that sent it ended before it heard the answer', updated_at = ?2 \
              WHERE workspace_id = ?1 AND state = 'sending' AND due_at <= ?2",
-            [now.into()],
+            [now.into(), SENDER_DIED.into()],
         ),
         scope.sql(
-            "UPDATE effects SET state = 'sending', attempts = attempts + 1, due_at = ?3, updated_at = ?2 \
-             WHERE id IN (SELECT e.id FROM effects e WHERE e.workspace_id = ?1 AND e.state = 'pending' \
+            "UPDATE effects SET due_at = ?3 WHERE workspace_id = ?1 AND due_at <= ?2 AND integration_id IN \
+             (SELECT id FROM integrations WHERE workspace_id = ?1 AND enabled = 0 \
+             UNION ALL SELECT integration_id FROM senders WHERE workspace_id = ?1 AND paused_at IS NOT NULL)",
+            [now.into(), (now + HOLD).into()],
+        ),
+        scope.sql(
+            "UPDATE effects SET state = CASE state WHEN 'pending' THEN 'sending' ELSE state END, \
+             attempts = attempts + (state = 'pending'), looks = looks + (state = 'unknown'), \
+             tried_at = coalesce(tried_at, ?2), due_at = ?3, updated_at = ?2 \
+             WHERE id IN (SELECT e.id FROM effects e WHERE e.workspace_id = ?1 AND e.state IN ('pending', 'unknown') \
              AND e.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM effects o WHERE o.stream = e.stream AND o.id < e.id \
-             AND o.due_at IS NOT NULL) ORDER BY e.due_at LIMIT ?4) \
-             RETURNING id, integration_id, effect, attempts, created_at",
+             AND o.due_at IS NOT NULL) ORDER BY e.due_at, e.id LIMIT ?4) \
+             RETURNING id, integration_id, effect, state, attempts, replayed_after, looks, missed, tried_at, \
+             created_at, reason",
             [now.into(), (now + CLAIM).into(), CLAIM_LIMIT.into()],
         ),
     ];
     let results = scope.write(batch).await?;
-    results
-        .get(1)
-        .into_iter()
-        .flatten()
-        .map(|row| {
-            Ok(Claimed {
-                id: row.parse(0)?,
-                integration: row.parse(1)?,
-                effect: row.json(2)?,
-                attempts: u32::try_from(row.unsigned(3)?).unwrap_or(u32::MAX),
-                created_at: UnixMillis(row.integer(4)?),
-            })
-        })
-        .collect()
+    results.get(2).into_iter().flatten().map(claimed).collect()
 }
 
-/// Writes down how it went.
+fn claimed(row: &Row) -> Result<Claimed, DbError> {
+    let number = |column| {
+        row.unsigned(column)
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    let attempts = number(4)?;
+    Ok(Claimed {
+        id: row.parse(0)?,
+        integration: row.parse(1)?,
+        effect: row.json(2)?,
+        task: if row.text(3)? == "unknown" {
+            Task::Look
+        } else {
+            Task::Send
+        },
+        attempts,
+        tries: attempts.saturating_sub(number(5)?),
+        looks: number(6)?,
+        missed: number(7)?,
+        tried_at: UnixMillis(row.integer(8)?),
+        created_at: UnixMillis(row.integer(9)?),
+        doubt: row.optional_text(10)?.map(str::to_owned),
+    })
+}
+
+/// Writes down how an attempt went. What is certain is taken also after the claim ran out, as long as there has been no
+/// other attempt.
 pub(super) async fn settle(
     edge: &Edge,
     scope: &Scope,
     claimed: &Claimed,
     outcome: Outcome,
 ) -> Result<(), DbError> {
-    let (state, due_at, external_id, code, reason) = match outcome {
-        Outcome::Sent { external_id } => ("sent", None, external_id, None, None),
+    let (states, state, due_at, external_id, code, reason) = match outcome {
+        Outcome::Sent { external_id } => (LATE, "sent", None, external_id, None, None),
         Outcome::Retry { after, reason } => (
+            LATE,
             "pending",
-            Some(next_attempt(edge, claimed.attempts, after)),
+            Some(pace::next_attempt(edge, claimed.tries, after)),
             None,
             None,
             Some(reason),
         ),
-        Outcome::Failed { code, reason } => ("failed", None, None, Some(code), Some(reason)),
-        Outcome::Unknown { reason } => ("unknown", None, None, Some("unknown_outcome"), Some(reason)),
+        Outcome::Failed { code, reason } => (LATE, "failed", None, None, Some(code), Some(reason)),
+        Outcome::Unknown { reason } => (
+            IN_TIME,
+            "unknown",
+            Some(edge.now() + pace::FIRST_LOOK),
+            None,
+            Some("unknown_outcome"),
+            Some(reason),
+        ),
     };
     let update = scope.sql(
-        "UPDATE effects SET state = ?3, due_at = ?4, external_id = ?5, code = ?6, reason = ?7, updated_at = ?8 \
-         WHERE workspace_id = ?1 AND id = ?2 AND state = 'sending' AND attempts = ?9",
+        "UPDATE effects SET state = ?3, due_at = ?4, external_id = ?5, code = ?6, reason = ?7, updated_at = ?8, \
+         looks = 0, missed = 0 WHERE workspace_id = ?1 AND id = ?2 AND attempts = ?9 \
+         AND state IN (SELECT value FROM json_each(?10))",
         [
             claimed.id.into(),
             state.into(),
@@ -132,6 +194,74 @@ pub(super) async fn settle(
             reason.into(),
             edge.now().into(),
             claimed.attempts.into(),
+            states.into(),
+        ],
+    );
+    scope.write(vec![update]).await.map(drop)
+}
+
+/// The states in which an attempt's outcome is taken: its own, and those that others may have put it in since.
+const IN_TIME: &str = r#"["sending"]"#;
+const LATE: &str = r#"["sending", "unknown", "pending"]"#;
+
+/// Writes down what was seen of an effect of unknown outcome.
+pub(super) async fn resolve(
+    edge: &Edge,
+    scope: &Scope,
+    claimed: &Claimed,
+    sight: Sight,
+) -> Result<(), DbError> {
+    let now = edge.now();
+    let doubt = claimed
+        .doubt
+        .as_deref()
+        .unwrap_or("nobody knows whether it arrived");
+    let asks = |why: String| ("unknown", None, None, Some(format!("{doubt}; {why}")));
+    let missed = claimed.missed + u32::from(sight == Sight::Missing);
+    let (state, due_at, external_id, reason) = match sight {
+        Sight::Found { external_id } => ("sent", None, external_id, None),
+        Sight::Harmless => ("pending", Some(now), None, claimed.doubt.clone()),
+        Sight::Missing if missed < pace::MISSED_LOOKS => (
+            "unknown",
+            Some(now + pace::NEXT_LOOK),
+            None,
+            claimed.doubt.clone(),
+        ),
+        Sight::Missing if claimed.tries >= pace::ATTEMPTS => asks(format!(
+            "it was not there after {} attempts: check the channel, then send it again or drop it",
+            claimed.tries
+        )),
+        Sight::Missing => (
+            "pending",
+            Some(pace::next_attempt(edge, claimed.tries, None)),
+            None,
+            Some(format!(
+                "{doubt}; it was looked for and is not there, so it is sent again"
+            )),
+        ),
+        Sight::Later { after, .. } if claimed.looks < pace::LOOKS => (
+            "unknown",
+            Some(pace::next_attempt(edge, claimed.looks, after)),
+            None,
+            claimed.doubt.clone(),
+        ),
+        Sight::Later { reason, .. } => asks(format!("it can't be looked for ({reason}): look yourself")),
+        Sight::Blind { reason } => asks(reason),
+    };
+    let update = scope.sql(
+        "UPDATE effects SET state = ?3, due_at = ?4, external_id = ?5, reason = ?6, missed = ?7, updated_at = ?8, \
+         code = CASE ?3 WHEN 'unknown' THEN code END WHERE workspace_id = ?1 AND id = ?2 \
+         AND state = 'unknown' AND attempts = ?9 AND looks = ?10",
+        [
+            claimed.id.into(),
+            state.into(),
+            due_at.into(),
+            external_id.into(),
+            reason.into(),
+            missed.into(),
+            now.into(),
+            claimed.attempts.into(),
+            claimed.looks.into(),
         ],
     );
     scope.write(vec![update]).await.map(drop)

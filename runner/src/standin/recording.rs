@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use axum::{Router, serve::ListenerExt};
+use axum::{Router, body::Body, response::Response, serve::ListenerExt};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// A list, oldest first, of which only the latest are kept.
@@ -87,6 +87,12 @@ impl<T: Clone> Recording<T> {
 pub(super) enum Novelty {
     New,
     Known,
+}
+
+/// No answer: the connection is cut before a byte of one was written.
+pub(super) fn cut() -> Response {
+    let broken = Err::<Vec<u8>, _>(io::Error::from(io::ErrorKind::ConnectionReset));
+    Response::new(Body::from_stream(futures::stream::iter([broken])))
 }
 
 /// A router that is served on a free port of 127.0.0.1 until this is dropped.

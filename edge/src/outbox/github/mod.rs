@@ -3,6 +3,7 @@
 //! Invariant: a comment whose fate is not known is never simply made again; a reaction may be, for the second is the
 //! first.
 
+mod look;
 mod token;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::{
     },
 };
 
+pub(super) use self::look::look;
 pub(crate) use self::token::{Asking, Purpose, Tokens, credential};
 
 /// The most UTF-16 units of markdown in one comment: GitHub's 65,536 characters, less the marker.
@@ -66,35 +68,47 @@ async fn attempt(
     effect: &Effect,
 ) -> Result<Outcome, Outcome> {
     let planned = plan(sending.effect, effect)?;
-    let asking = Asking::of(sending, settings, secrets);
-    let credential =
-        token::credential(&asking, Purpose::Talk, planned.repository, planned.installation).await?;
     let api = settings.api_url.trim_end_matches('/');
-    let mut request = call::post(&format!("{api}{}", planned.path), planned.body.into_bytes())?;
+    let request = call::post(&format!("{api}{}", planned.path), planned.body.into_bytes())?;
+    let asking = Asking::of(sending, settings, secrets);
+    let about = (planned.repository, planned.installation);
+    let answer = authorised(&asking, about, request, planned.twice).await?;
+    Ok(judge(&answer, sending.ports.clock.now(), planned.twice))
+}
+
+/// Makes a call about a repository (of an installation) with a credential for it, where the repository is now. An answer
+/// that no longer takes the credential is [`Outcome::Retry`], with another one.
+async fn authorised(
+    asking: &Asking<'_>,
+    (repository, installation): (&str, Option<u64>),
+    mut request: Request<Bytes>,
+    twice: Twice,
+) -> Result<Response<Bytes>, Outcome> {
+    let credential = token::credential(asking, Purpose::Talk, repository, installation).await?;
     set_headers(&mut request);
     let bearer = secret_value(&format!("Bearer {}", credential.token)).ok_or_else(|| Outcome::Failed {
         code: "credential_missing",
         reason: "the integration's token is no token: enter it again".to_owned(),
     })?;
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let mut answer = call::call(sending.ports, request.clone(), "")
+    let mut answer = call::call(asking.ports, request.clone(), "")
         .await
-        .map_err(|error| planned.twice.unanswered(error))?;
+        .map_err(|error| twice.unanswered(error))?;
     if let Some(moved) = moved_to(&answer, request.uri()) {
         *request.uri_mut() = moved;
-        answer = call::call(sending.ports, request, "")
+        answer = call::call(asking.ports, request, "")
             .await
-            .map_err(|error| planned.twice.unanswered(error))?;
+            .map_err(|error| twice.unanswered(error))?;
     }
     if let (StatusCode::UNAUTHORIZED, Some(key)) = (answer.status(), &credential.kept_as) {
-        sending.senders.github.forget(key);
-        return Ok(Outcome::Retry {
+        asking.tokens.forget(key);
+        return Err(Outcome::Retry {
             after: None,
             reason: "GitHub no longer takes the installation's token; the next attempt asks for a new one"
                 .to_owned(),
         });
     }
-    Ok(judge(&answer, sending.ports.clock.now(), planned.twice))
+    Ok(answer)
 }
 
 fn plan(id: EffectId, effect: &Effect) -> Result<Call<'_>, Outcome> {

@@ -17,7 +17,7 @@ use crate::{
     integration::TelegramSettings,
     outbox::{
         call::{self, Twice},
-        channel::{Outcome, Sending, elsewhere},
+        channel::{Outcome, Sending, Sight, elsewhere},
     },
 };
 
@@ -72,6 +72,18 @@ pub(super) async fn send(
         outcome = attempt(sending, &url, bot_token, &body, twice).await;
     }
     outcome.unwrap_or_else(|chat| refused(400, &format!("the group moved to {chat} and again from there")))
+}
+
+/// What can be seen of an effect: a bot can't read what is in a chat, not even what it wrote itself.
+pub(super) fn look(effect: &Effect) -> Sight {
+    match effect {
+        Effect::Acknowledge { .. } => Sight::Harmless,
+        Effect::Reply { .. } => Sight::Blind {
+            reason: "Telegram lets no bot read what is in a chat: look there, then say that it arrived, \
+                     send it again or drop it"
+                .to_owned(),
+        },
+    }
 }
 
 /// The method, its body, and what doing it twice would do.

@@ -5,6 +5,7 @@
 //! statuses and error bodies, so that what passes here passes there.
 
 mod git;
+mod lists;
 mod routes;
 mod token;
 
@@ -14,7 +15,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -47,6 +48,10 @@ pub enum GithubFault {
     ErrorBefore,
     /// 500, although it was made.
     ErrorAfter,
+    /// It was made, and the connection is cut before the answer.
+    CutAfter,
+    /// It was made, and there is never an answer.
+    SilentAfter,
     /// The call takes this long.
     Slow(Duration),
 }
@@ -64,6 +69,8 @@ pub struct Made {
     pub target: u64,
     /// The comment's Markdown, or the reaction's name.
     pub content: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
 }
 
 /// What was made.
@@ -95,6 +102,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     faults: VecDeque<GithubFault>,
+    /// Lists yet to be answered as they were before the latest comment of the thread.
+    behind: u32,
+    /// Whether lists of comments are refused.
+    unreadable: bool,
     issued: Vec<token::Issued>,
 }
 
@@ -147,10 +158,33 @@ impl GithubServer {
         self.shared.state().faults.push_back(fault);
     }
 
+    /// Others write so many comments on an issue.
+    pub fn others_say(&self, repository: &str, number: u64, comments: u32) {
+        for _ in 0..comments {
+            self.shared.make(MadeKind::Comment, repository, number, "Me too.");
+        }
+    }
+
+    /// The next `lists` of comments do not show a thread's latest one yet.
+    pub fn lag_behind(&self, lists: u32) {
+        self.shared.state().behind = lists;
+    }
+
+    /// From now on comments can't be read: 403, as for an App that may only write.
+    pub fn forbid_reading(&self) {
+        self.shared.state().unreadable = true;
+    }
+
     /// Waits until `found` finds what it looks for in what was made.
     pub async fn until<T>(&self, found: impl FnMut(&[Made]) -> Option<T>) -> T {
         self.shared.made.until(found).await
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Shared {
@@ -177,6 +211,7 @@ impl Shared {
                 repository: repository.to_owned(),
                 target,
                 content: content.to_owned(),
+                at: now(),
             },
         )
     }

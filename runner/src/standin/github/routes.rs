@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
+    extract::{FromRequest, FromRequestParts, Path, Request},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{GithubFault, Made, MadeKind, Novelty, Shared, git, token};
+use super::{GithubFault, Made, MadeKind, Novelty, Shared, git, lists, token};
+use crate::standin::recording::cut;
 
 /// Characters a comment may have.
 const COMMENT: usize = 65_536;
@@ -30,7 +31,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         )
         .route(
             "/repos/{owner}/{name}/issues/{number}/comments",
-            get(list).post(comment),
+            get(lists::of_issue).post(comment),
+        )
+        .route(
+            "/repos/{owner}/{name}/pulls/{number}/comments",
+            get(lists::of_pull),
         )
         .route("/repos/{owner}/{name}/issues/{number}/reactions", post(react))
         .route(
@@ -70,22 +75,6 @@ struct ReactionBody {
     content: String,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default = "first_page")]
-    page: usize,
-    #[serde(default = "usual_page")]
-    per_page: usize,
-}
-
-fn first_page() -> usize {
-    1
-}
-
-fn usual_page() -> usize {
-    30
-}
-
 /// One call that writes: who, where, what.
 struct Call {
     shared: Arc<Shared>,
@@ -97,10 +86,10 @@ struct Call {
 
 /// Where a call writes to.
 #[derive(Deserialize)]
-struct Place {
-    owner: String,
-    name: String,
-    number: u64,
+pub(super) struct Place {
+    pub(super) owner: String,
+    pub(super) name: String,
+    pub(super) number: u64,
 }
 
 impl FromRequest<Arc<Shared>> for Call {
@@ -159,6 +148,14 @@ impl Call {
                 self.shared.make(kind, &self.repository, target, content);
                 return failed;
             }
+            Some(GithubFault::CutAfter) => {
+                self.shared.make(kind, &self.repository, target, content);
+                return cut();
+            }
+            Some(GithubFault::SilentAfter) => {
+                self.shared.make(kind, &self.repository, target, content);
+                return std::future::pending().await;
+            }
             Some(GithubFault::Slow(span)) => tokio::time::sleep(span).await,
             None => {}
         }
@@ -176,13 +173,23 @@ impl Call {
     }
 }
 
-fn shown(made: &Made) -> Value {
+/// As GitHub shows it.
+pub(super) fn shown(made: &Made) -> Value {
     match made.kind {
         MadeKind::Reaction => json!({"id": made.id, "content": made.content}),
         MadeKind::Comment | MadeKind::ReviewReply => {
-            json!({"id": made.id, "body": made.content, "user": {"login": "roost[bot]", "type": "Bot"}})
+            let at = moment(made.at);
+            json!({
+                "id": made.id, "body": made.content, "user": {"login": "roost[bot]", "type": "Bot"},
+                "created_at": at, "updated_at": at,
+            })
         }
     }
+}
+
+/// As GitHub writes moments: `2026-11-21T09:30:00Z`.
+pub(super) fn moment(millis: i64) -> String {
+    jiff::Timestamp::from_second(millis.div_euclid(1000)).map_or_else(|_| String::new(), |at| at.to_string())
 }
 
 async fn comment(Path(Place { number, .. }): Path<Place>, call: Call) -> Response {
@@ -210,30 +217,4 @@ async fn react(Path(Place { number, .. }): Path<Place>, call: Call) -> Response 
         Ok(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed"),
         Err(Refused(status, words)) => refusal(status, words),
     }
-}
-
-async fn list(
-    State(shared): State<Arc<Shared>>,
-    Path(Place { owner, name, number }): Path<Place>,
-    Query(Page { page, per_page }): Query<Page>,
-    headers: HeaderMap,
-) -> Response {
-    let repository = format!("{owner}/{name}");
-    if !token::may_write(&shared, &headers, &repository) {
-        return refusal(StatusCode::UNAUTHORIZED, "Bad credentials");
-    }
-    let made = shared.made.all();
-    let here = |made: &&Made| {
-        made.kind == MadeKind::Comment && made.repository == repository && made.target == number
-    };
-    let per_page = per_page.clamp(1, 100);
-    let skipped = page.saturating_sub(1).saturating_mul(per_page);
-    let shown: Vec<Value> = made
-        .iter()
-        .filter(here)
-        .skip(skipped)
-        .take(per_page)
-        .map(shown)
-        .collect();
-    Json(shown).into_response()
 }

@@ -40,6 +40,8 @@ pub enum TelegramFault {
     ErrorBefore,
     /// 500, although it was sent.
     ErrorAfter,
+    /// It was sent, and the connection is cut before the answer.
+    CutAfter,
 }
 
 /// A message that was sent.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{SentMessage, Shared, TelegramFault, check};
+use crate::standin::recording::cut;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -123,6 +124,10 @@ fn send_message(shared: &Shared, body: Value) -> Response {
         Some(TelegramFault::ErrorAfter) => {
             shared.keep(sent);
             broken()
+        }
+        Some(TelegramFault::CutAfter) => {
+            shared.keep(sent);
+            cut()
         }
         None => {
             let sent = shared.keep(sent);
