@@ -1,4 +1,8 @@
-//! A run's journal as its driver writes it: every write goes through the edge, and the folded state follows it.
+//! A run's journal as its driver writes it: every write goes through the edge, in order, and the folded state follows it.
+//!
+//! Invariant: nothing is written after a write that failed, and a write is sent only when the one before it is durable. The
+//! state may be ahead of the edge by one write at most, and only where nothing outside comes of it: see
+//! [`Journal::write_behind`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +14,7 @@ use roost_shared::{
     run::{NotAJournal, RunState},
     wire::{AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, Lease, Signal},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{
     edge_client::{EdgeClient, EdgeError},
@@ -76,6 +80,30 @@ struct Inner {
     state: RunState,
     signals: Vec<Signal>,
     stopped: Option<Stopped>,
+    /// The write that is under way while the run goes on.
+    behind: Option<JoinHandle<Result<AppendResponse, EdgeError>>>,
+}
+
+impl Inner {
+    /// Waits until all that was written behind is durable.
+    async fn settle(&mut self) -> Result<(), Stopped> {
+        if let Some(behind) = &mut self.behind {
+            // Taken out only when it has ended: a caller that gives up waiting must not lose it.
+            let ended = behind.await;
+            self.behind = None;
+            let answer = ended.unwrap_or_else(|error| {
+                Err(EdgeError::Unavailable {
+                    reason: format!("the write was broken off: {error}"),
+                    retry_after: None,
+                })
+            });
+            match answer {
+                Ok(response) => self.signals.extend(response.signals),
+                Err(error) => self.stopped = Some(Stopped(error)),
+            }
+        }
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
 }
 
 impl Journal {
@@ -89,6 +117,7 @@ impl Journal {
             state,
             signals: Vec::new(),
             stopped: None,
+            behind: None,
         });
         Ok(Self {
             store,
@@ -107,9 +136,7 @@ impl Journal {
             return Ok(());
         }
         let mut inner = self.inner.lock().await;
-        if let Some(stopped) = &inner.stopped {
-            return Err(stopped.clone());
-        }
+        inner.settle().await?;
         let request = AppendRequest {
             epoch: self.epoch,
             expected_seq: inner.state.next_seq,
@@ -131,7 +158,32 @@ impl Journal {
         }
     }
 
-    /// What the journal says, as far as it is written.
+    /// Appends events like [`write`](Self::write), but lets the run go on meanwhile: the state has them at once, and the
+    /// next write waits for them. Only for what the model may be asked about before it is durable: a crash then costs that
+    /// one answer, as a crash during any call of the model does. Whether it could be written is said by the next write.
+    ///
+    /// # Errors
+    /// When the run was no longer this runner's before.
+    pub async fn write_behind(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock().await;
+        inner.settle().await?;
+        let request = AppendRequest {
+            epoch: self.epoch,
+            expected_seq: inner.state.next_seq,
+            events,
+        };
+        for event in &request.events {
+            inner.state.apply(event);
+        }
+        let (store, run) = (self.store.clone(), self.run);
+        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
+        Ok(())
+    }
+
+    /// What the journal says, what is being written behind included.
     pub async fn read<T>(&self, look: impl FnOnce(&RunState) -> T) -> T {
         look(&self.inner.lock().await.state)
     }

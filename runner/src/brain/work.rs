@@ -84,7 +84,8 @@ impl Drive {
                 return Ok(None);
             }
         }
-        self.journal.write(unwritten).await?;
+        // The model is asked about the results while they are written.
+        self.journal.write_behind(unwritten).await?;
         Ok(None)
     }
 
