@@ -21,7 +21,7 @@ use crate::{
     error::ApiError,
     ingress,
     once::AtATime,
-    outbox::Senders,
+    outbox::{Senders, pace::SEND_WITHIN},
     ports::Ports,
     runs,
 };
@@ -36,6 +36,9 @@ pub struct Settings {
     pub public_url: String,
     /// How long a lease lasts without a poll.
     pub lease: Duration,
+    /// How long sending an effect may take before its outcome counts as unknown and is looked for. It must be longer than
+    /// any channel takes to answer, for a sender that is merely slow is not told from one that died.
+    pub send_within: Duration,
     /// How often a waiting request looks again where no bell can reach it.
     pub look_again: Duration,
     /// Whether replies may be sent to private and loopback addresses.
@@ -57,6 +60,7 @@ impl Settings {
         Self {
             public_url: public_url.into(),
             lease: Duration::from_secs(30),
+            send_within: SEND_WITHIN,
             look_again: Duration::from_millis(500),
             private_addresses: PrivateAddresses::Refused,
         }

@@ -59,6 +59,8 @@ pub struct EdgeConfig {
     pub master_key_file: Option<PathBuf>,
     /// Seconds a lease lasts without a sign of life from its runner.
     pub lease_s: u64,
+    /// Seconds that sending a reply may take before its outcome counts as unknown.
+    pub send_within_s: u64,
     /// Whether replies may go to private and loopback addresses.
     pub private_addresses: PrivateAddresses,
 }
@@ -73,6 +75,7 @@ impl Default for EdgeConfig {
             master_key: None,
             master_key_file: None,
             lease_s: 30,
+            send_within_s: 60,
             private_addresses: PrivateAddresses::Refused,
         }
     }

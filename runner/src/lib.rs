@@ -2,6 +2,7 @@
 
 pub mod all_in_one;
 pub mod brain;
+pub mod chaos;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod effect;
 pub mod event;
+pub mod fail_point;
 pub mod id;
 pub mod money;
 pub mod problem;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod bench;
+pub mod chaos;
 pub mod conformance;
 pub mod desk;
 pub mod git_server;

@@ -15,6 +15,15 @@ pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
     build_edge(toolbox, None)?;
     step("build: native binary");
     run::shown(cargo(toolbox).args(["build", "--package", "roost-runner", "--bin", "roost"]))?;
+    run::shown(cargo(toolbox).args([
+        "build",
+        "--package",
+        "roost-runner",
+        "--features",
+        "fail-points",
+        "--bin",
+        "roost-fail-points",
+    ]))?;
     step("test: examples in the documentation");
     run::shown(cargo(toolbox).args(["test", "--doc", "--workspace", "--quiet"]))?;
     step("test: all");
@@ -82,6 +91,47 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     }
     fuzz::run(toolbox, FUZZ_SECONDS)?;
     test(toolbox, &[])
+}
+
+/// Builds for speed and runs the benchmarks named, or all of them.
+pub fn bench(toolbox: &Toolbox, what: &[String]) -> Result<(), Failure> {
+    let release = [
+        "build",
+        "--release",
+        "--package",
+        "roost-runner",
+        "--bin",
+        "roost",
+    ];
+    run::shown(
+        cargo(toolbox)
+            .args(release)
+            .args(["--package", "roost-tests", "--bin", "roost-bench"]),
+    )?;
+    let all = ["ack", "dispatch", "turn", "sprites"].map(str::to_owned);
+    for name in if what.is_empty() { &all } else { what } {
+        let program = toolbox.workspace().join("target/release/roost-bench");
+        run::shown(Command::new(program).current_dir(toolbox.workspace()).arg(name))?;
+    }
+    Ok(())
+}
+
+/// Builds for speed and lets the chaos loose.
+pub fn chaos(toolbox: &Toolbox, kills: u32, seed: u64, more: &[String]) -> Result<(), Failure> {
+    let mut build = cargo(toolbox);
+    build.args([
+        "build",
+        "--release",
+        "--package",
+        "roost-runner",
+        "--bin",
+        "roost",
+    ]);
+    run::shown(build.args(["--package", "roost-tests", "--bin", "roost-chaos"]))?;
+    let program = toolbox.workspace().join("target/release/roost-chaos");
+    let mut chaos = Command::new(program);
+    chaos.args(["--kills", &kills.to_string(), "--seed", &seed.to_string()]);
+    run::shown(chaos.current_dir(toolbox.workspace()).args(more))
 }
 
 /// Prints what comes next.

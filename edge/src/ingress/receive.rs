@@ -10,7 +10,10 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use roost_shared::{DeliveryId, RunId};
+use roost_shared::{
+    DeliveryId, RunId,
+    fail_point::{self, FailPoint},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -176,8 +179,12 @@ async fn store(
                 }
             }
         };
+        fail_point::reach(FailPoint::IngressPlanned);
         match scope.write(batch).await {
-            Ok(_) => return Ok(received),
+            Ok(_) => {
+                fail_point::reach(FailPoint::IngressStored);
+                return Ok(received);
+            }
             Err(DbError::Refused { code: DUPLICATE }) => return Ok(Received::Duplicate),
             Err(DbError::Refused { code: CONFIG_CHANGED }) => config = edge.configs.reload(scope).await?,
             Err(error) => return Err(error.into()),

@@ -11,7 +11,7 @@ pub mod channel;
 mod generic;
 pub mod github;
 mod markdown;
-mod pace;
+pub(crate) mod pace;
 pub mod queue;
 pub mod split;
 mod telegram;
@@ -29,6 +29,7 @@ use crate::{
     integration::Secrets,
 };
 use futures::{StreamExt, stream};
+use roost_shared::fail_point::{self, FailPoint};
 
 pub use channel::Senders;
 
@@ -75,6 +76,7 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
         if claimed.is_empty() {
             break;
         }
+        fail_point::reach(FailPoint::EffectsClaimed);
         let config = edge.configs.reload(scope).await?;
         let config = &config;
         let settled: Vec<Result<Option<bool>, DbError>> = stream::iter(claimed)
@@ -104,7 +106,9 @@ async fn attend(
         Task::Send => {
             let outcome = send(edge, config, &effect).await;
             let sent = matches!(outcome, Outcome::Sent { .. });
+            fail_point::reach(FailPoint::EffectAnswered);
             queue::settle(edge, scope, &effect, outcome).await?;
+            fail_point::reach(FailPoint::EffectSettled);
             Ok(Some(sent))
         }
         Task::Look => {

@@ -18,8 +18,6 @@ use crate::{
     error::ApiError,
 };
 
-/// How long a claimed effect may take; channels are given 30 s.
-const CLAIM: Duration = Duration::from_secs(60);
 /// Effects claimed at once.
 const CLAIM_LIMIT: u32 = 32;
 /// How long what can't be sent now (its integration is disabled, or its sending paused) waits before it is asked again.
@@ -121,7 +119,7 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
              AND o.due_at IS NOT NULL) ORDER BY e.due_at, e.id LIMIT ?4) \
              RETURNING id, integration_id, effect, state, attempts, replayed_after, looks, missed, tried_at, \
              created_at, reason",
-            [now.into(), (now + CLAIM).into(), CLAIM_LIMIT.into()],
+            [now.into(), (now + edge.settings.send_within).into(), CLAIM_LIMIT.into()],
         ),
     ];
     let results = scope.write(batch).await?;
@@ -175,7 +173,7 @@ pub(super) async fn settle(
         Outcome::Unknown { reason } => (
             IN_TIME,
             "unknown",
-            Some(edge.now() + pace::FIRST_LOOK),
+            Some(pace::first_look(edge)),
             None,
             Some("unknown_outcome"),
             Some(reason),
@@ -223,7 +221,7 @@ pub(super) async fn resolve(
         Sight::Harmless => ("pending", Some(now), None, claimed.doubt.clone()),
         Sight::Missing if missed < pace::MISSED_LOOKS => (
             "unknown",
-            Some(now + pace::NEXT_LOOK),
+            Some(pace::next_look(edge)),
             None,
             claimed.doubt.clone(),
         ),

@@ -14,6 +14,7 @@ use roost_shared::{
     EffectId, MicroUsd, RunId, UnixMillis,
     effect::Effect,
     event::EventBody,
+    fail_point::{self, FailPoint},
     run::Phase,
     wire::{AppendRequest, AppendResponse},
     work::WorkItem,
@@ -72,11 +73,16 @@ pub(super) async fn append(
         batch.extend(replies(&edge, scope, run, text, now).await?);
     }
 
+    fail_point::reach(FailPoint::AppendArrived);
     let signals = match scope.write(batch).await {
         Ok(results) => signal::from_rows(results.get(signals_at).map_or(&[], Vec::as_slice))?,
         Err(DbError::Refused { code: STALE }) => return repeated(scope, run, &request, next_seq).await,
         Err(error) => return Err(error.into()),
     };
+    fail_point::reach(FailPoint::AppendStored);
+    if phase.is_terminal() {
+        fail_point::reach(FailPoint::EndStored);
+    }
     edge.bells.ring(&Topic::Journal(run), usize::MAX);
     if phase != Phase::Running {
         // The lane is free, or the run is: whoever waits there may go on.

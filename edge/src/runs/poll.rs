@@ -11,6 +11,7 @@ use futures::future::{Either, select};
 use roost_shared::{
     PollId, RunId, UnixMillis,
     event::{Event, EventBody},
+    fail_point::{self, FailPoint},
     wire::{Held, Lease, PollRequest, PollResponse},
 };
 
@@ -167,6 +168,7 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
         &taken.next().unwrap_or_default(),
     )?;
     if !leases.is_empty() {
+        fail_point::reach(FailPoint::RunsLeased);
         for lease in &leases {
             edge.bells.ring(&Topic::Journal(lease.run), usize::MAX);
         }

@@ -41,6 +41,7 @@ pub async fn bind(config: &Config, master: &MasterKey) -> Result<BoundEdge, Fail
     let public_url = config.edge.public_url.as_deref().unwrap_or(&url);
     let settings = Settings {
         lease: Duration::from_secs(config.edge.lease_s),
+        send_within: Duration::from_secs(config.edge.send_within_s),
         private_addresses: match config.edge.private_addresses {
             config::PrivateAddresses::Refused => PrivateAddresses::Refused,
             config::PrivateAddresses::Allowed => PrivateAddresses::Allowed,

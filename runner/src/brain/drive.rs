@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use roost_shared::{
     AgentId,
     event::EventBody,
+    fail_point::{self, FailPoint},
     run::Next,
     transcript::Message,
     wire::{Lease, Signal, SignalBody},
@@ -145,6 +146,7 @@ impl Driver for Brain {
             }
             // A run that goes on elsewhere needs its shell there.
             if drive.journal.read(|state| state.phase.is_terminal()).await {
+                fail_point::reach(FailPoint::EndWritten);
                 drive.context.close().await;
                 drive.discard_sprite().await;
             }
@@ -222,6 +224,7 @@ impl Drive {
                 Next::Compact => self.compact().await?,
                 Next::RunTools(calls) => self.work(Vec::new(), calls).await?,
                 Next::Complete(text) => {
+                    fail_point::reach(FailPoint::EndReached);
                     let reply = (!text.trim().is_empty()).then_some(text);
                     return self.journal.write(vec![EventBody::Completed { reply }]).await;
                 }

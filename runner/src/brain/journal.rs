@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use roost_shared::{
     RunId,
     event::EventBody,
+    fail_point::{self, FailPoint},
     problem::Problem,
     run::{NotAJournal, RunState},
     wire::{AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, Lease, Signal},
@@ -144,6 +145,7 @@ impl Journal {
         };
         match self.store.append(self.run, &request).await {
             Ok(response) => {
+                fail_point::reach(FailPoint::EventsWritten);
                 for event in &request.events {
                     inner.state.apply(event);
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roost_shared::{
     MicroUsd,
     event::EventBody,
+    fail_point::{self, FailPoint},
     transcript::{Answer, Block, Message, StopReason, Usage},
 };
 
@@ -88,6 +89,7 @@ impl Drive {
     }
 
     async fn answered(&mut self, answer: Answer) -> Result<Option<Interrupt>, Stopped> {
+        fail_point::reach(FailPoint::ModelAnswered);
         if answer.stop == StopReason::ContextExceeded && answer.tool_calls().next().is_none() {
             self.journal.write(vec![EventBody::ModelAnswered(answer)]).await?;
             return Ok(None);

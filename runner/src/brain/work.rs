@@ -12,6 +12,7 @@ use futures::future::join_all;
 use roost_shared::{
     effect::EffectClass,
     event::EventBody,
+    fail_point::{self, FailPoint},
     run::{INTERRUPTED, PendingCall},
     transcript::ToolResult,
 };
@@ -102,6 +103,7 @@ impl Drive {
             let output = tools
                 .call(&context, &pending.call.name, pending.call.input.clone())
                 .await;
+            fail_point::reach(FailPoint::CommandEnded);
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             (pending, output, took_ms)
         }));

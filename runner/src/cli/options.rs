@@ -44,6 +44,11 @@ impl PlaceArgs {
             })
     }
 
+    /// Whether a data directory or a file was named.
+    pub(crate) fn names_data(&self) -> bool {
+        self.data.is_some() || self.config.is_some()
+    }
+
     /// What the file says.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         match &self.config {
@@ -73,6 +78,11 @@ pub(crate) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// Whether a database was named.
+    pub(crate) fn names_one(&self) -> bool {
+        self.database.is_some()
+    }
+
     pub(crate) fn lay_over(self, config: &mut Config) {
         put(&mut config.edge.database, self.database);
         put(

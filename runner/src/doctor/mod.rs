@@ -2,6 +2,7 @@
 //!
 //! Invariant: it changes nothing, and every check ends within [`PATIENCE`]. What is not configured is not looked for.
 
+pub mod chaos;
 mod machine;
 mod network;
 

@@ -13,6 +13,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use roost_shared::{
     AgentId, PollId, RunId, SignalId,
+    fail_point::{self, FailPoint},
     problem::Problem,
     wire::{Held, Lease, PollRequest, PollResponse, Signal},
 };
@@ -299,6 +300,7 @@ impl<'a> Shift<'a> {
             }
         }
         for lease in response.leases {
+            fail_point::reach(FailPoint::LeaseHeard);
             let (run, epoch) = (lease.run, lease.epoch);
             let (signals, hears) = mpsc::unbounded_channel();
             let control = Control {

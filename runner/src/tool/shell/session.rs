@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use roost_shared::fail_point::{self, FailPoint};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::script::{self, Command, Job, UNKNOWN};
@@ -70,6 +71,7 @@ impl Shell {
             exec: Self::start(context).await?,
             heard: String::new(),
         };
+        fail_point::reach(FailPoint::ShellOpened);
         let journaled = context
             .log()
             .session_opened(BASH, context.sprite().name(), shell.session_id())
@@ -78,6 +80,7 @@ impl Shell {
             shell.end(context).await;
             return Err(error.into());
         }
+        fail_point::reach(FailPoint::ShellJournaled);
         Ok(shell)
     }
 
@@ -137,6 +140,7 @@ impl Shell {
             let marker = hex_id();
             let waited = async {
                 self.send(&script::run(job, command, &marker)).await?;
+                fail_point::reach(FailPoint::CommandSent);
                 self.status(&marker, deadline).await
             };
             match waited.await {

@@ -1,0 +1,177 @@
+//! Recovery: from the death of the process that drove a run to the next time that run asks the model.
+//!
+//! Invariant: a run counts for the model only if it was waiting for the model when its runner died, so that the time of its
+//! commands is not taken for ours; and every run that was driven counts for its next lease.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use roost_shared::event::EventBody;
+use serde::Serialize;
+
+use super::{
+    faults::{Fault, Struck},
+    history::{History, Told},
+    script::STEPS,
+};
+
+/// An edge that came back this shortly before a kill may not have seen its runner yet, in milliseconds.
+const CLOSE: i64 = 300;
+
+/// How long it took, sorted, in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Spans {
+    /// How many there were.
+    pub count: usize,
+    /// Half took no longer.
+    pub p50_ms: i64,
+    /// 99 of 100 took no longer.
+    pub p99_ms: i64,
+    /// The longest.
+    pub max_ms: i64,
+}
+
+impl Spans {
+    fn of(mut spans: Vec<i64>) -> Self {
+        spans.sort_unstable();
+        let at = |hundredths: usize| {
+            let last = spans.len().saturating_sub(1);
+            spans
+                .get((last * hundredths).div_ceil(100))
+                .copied()
+                .unwrap_or_default()
+        };
+        Self {
+            count: spans.len(),
+            p50_ms: at(50),
+            p99_ms: at(99),
+            max_ms: at(100),
+        }
+    }
+}
+
+/// How long recoveries took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// Runner killed → its run asks the model again, while edge and database were whole.
+    pub killed_seen: Spans,
+    /// The same, whatever else was broken.
+    pub killed: Spans,
+    /// Runner killed → its run is leased again, while edge and database were whole.
+    pub leased_seen: Spans,
+    /// Runner stopped → its run is leased again: nothing closes, so the lease has to run out.
+    pub stopped: Spans,
+}
+
+/// Measures them.
+pub fn measure(history: &History) -> Recovery {
+    let (mut seen, mut all, mut leased, mut stopped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for struck in &history.struck {
+        match struck.fault {
+            Fault::KillRunner => {
+                for told in driven(history, struck) {
+                    let lease = next_lease(told, struck.at);
+                    if let Some(at) = lease
+                        && is_seen(history, struck.at..=at)
+                    {
+                        leased.push(at - struck.at);
+                    }
+                    if let Some(at) = next_call(history, told, struck.at) {
+                        all.push(at - struck.at);
+                        if is_seen(history, struck.at..=at) {
+                            seen.push(at - struck.at);
+                        }
+                    }
+                }
+            }
+            Fault::ZombieRunner => {
+                for told in driven(history, struck) {
+                    if let Some(at) = next_lease(told, struck.at).filter(|at| *at < struck.until) {
+                        stopped.push(at - struck.at);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Recovery {
+        killed_seen: Spans::of(seen),
+        killed: Spans::of(all),
+        leased_seen: Spans::of(leased),
+        stopped: Spans::of(stopped),
+    }
+}
+
+/// The runs that the runner drove at that moment.
+fn driven<'a>(history: &'a History, struck: &'a Struck) -> impl Iterator<Item = &'a Told> {
+    history.runs.iter().filter(|told| {
+        let before = told.journal.iter().take_while(|event| event.at.0 <= struck.at);
+        let mut driver = None;
+        for event in before {
+            match &event.body {
+                EventBody::Leased { runner } => driver = Some(runner.as_str()),
+                EventBody::Parked { .. }
+                | EventBody::Released { .. }
+                | EventBody::Completed { .. }
+                | EventBody::Failed { .. } => driver = None,
+                _ => {}
+            }
+        }
+        // A runner's process is named after its part and the number of its start, or after its part alone.
+        driver.is_some_and(|driver| {
+            let rest = driver.strip_prefix(struck.target.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
+    })
+}
+
+fn next_lease(told: &Told, after: i64) -> Option<i64> {
+    let leases = told
+        .journal
+        .iter()
+        .filter(|event| matches!(event.body, EventBody::Leased { .. }));
+    leases.map(|event| event.at.0).find(|at| *at > after)
+}
+
+/// When the run asked the model next, if it was waiting for the model.
+fn next_call(history: &History, told: &Told, after: i64) -> Option<i64> {
+    let before = told.journal.iter().take_while(|event| event.at.0 <= after);
+    let (mut answers, mut results) = (0, 0);
+    for event in before {
+        match &event.body {
+            EventBody::ModelAnswered(_) => answers += 1,
+            EventBody::ToolFinished { .. } => results += 1,
+            _ => {}
+        }
+    }
+    if answers != results || answers > STEPS {
+        return None;
+    }
+    let calls = history
+        .calls
+        .iter()
+        .filter(|call| Some(call.job) == told.job && call.agent == told.agent && call.position == answers);
+    calls.map(|call| call.at.0).find(|at| *at > after)
+}
+
+/// Whether edge, database and the ways to them were whole in that time: what notices a death, and what has to be reached
+/// after it.
+fn is_seen(history: &History, span: RangeInclusive<i64>) -> bool {
+    !history.struck.iter().any(|struck| {
+        let matters = match struck.fault {
+            Fault::KillEdge
+            | Fault::PauseEdge
+            | Fault::RestartEdge
+            | Fault::KillDatabase
+            | Fault::PauseDatabase => true,
+            Fault::CutLink | Fault::HoldLink => struck.target != "runner-sprites",
+            _ => false,
+        };
+        matters && struck.at <= *span.end() && struck.until + CLOSE >= *span.start()
+    })
+}
+
+/// A span for people.
+pub fn ms(ms: i64) -> String {
+    let span = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+    format!("{:.2} s", span.as_secs_f64())
+}

@@ -1,0 +1,90 @@
+//! Fail points: the instants at which a death matters most, right before and right after something became durable or
+//! visible. `cargo xtask test` builds a program that can die at each of them, once, when told to.
+//!
+//! Invariant: without the feature `fail-points` nothing of this is left in a program. With it, a process dies at a point
+//! only if somebody armed that point, and whoever dies disarms it.
+
+macro_rules! points {
+    ($($(#[$doc:meta])* $name:ident $text:literal)*) => {
+        /// An instant at which a process may die.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FailPoint {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FailPoint {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name: the part and the instant.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+points! {
+    /// A webhook is verified and planned; nothing is stored.
+    IngressPlanned "edge-ingress-planned"
+    /// A webhook is stored; its sender has not been answered.
+    IngressStored "edge-ingress-stored"
+    /// Runs are leased; their runner does not know.
+    RunsLeased "edge-runs-leased"
+    /// An append has arrived; nothing is stored.
+    AppendArrived "edge-append-arrived"
+    /// An append is stored; its runner has not been answered.
+    AppendStored "edge-append-stored"
+    /// A run's end is stored with its reply; its runner has not been answered and nothing is sent.
+    EndStored "edge-end-stored"
+    /// Effects are claimed; nothing is sent.
+    EffectsClaimed "edge-effects-claimed"
+    /// A channel has answered; that is not written down.
+    EffectAnswered "edge-effect-answered"
+    /// An effect's outcome is written down.
+    EffectSettled "edge-effect-settled"
+    /// A runner has heard of a lease and not begun.
+    LeaseHeard "runner-lease-heard"
+    /// The model has answered; that is not journaled.
+    ModelAnswered "runner-model-answered"
+    /// Events are journaled; the runner has heard so and gone no further.
+    EventsWritten "runner-events-written"
+    /// A shell is open in the sprite; that is not journaled.
+    ShellOpened "runner-shell-opened"
+    /// A shell is journaled; nothing was said to it.
+    ShellJournaled "runner-shell-journaled"
+    /// A command was sent to the shell; nothing was heard of it.
+    CommandSent "runner-command-sent"
+    /// A command has ended; its result is not journaled.
+    CommandEnded "runner-command-ended"
+    /// The model is done; that the run is at its end is not journaled.
+    EndReached "runner-end-reached"
+    /// A run's end is journaled; its shell is still open.
+    EndWritten "runner-end-written"
+}
+
+/// The variable that names the directory in which points are armed: a file of a point's name there arms it, and is called
+/// `NAME.hit` once a process died.
+pub const DIRECTORY: &str = "ROOST_FAIL_POINTS";
+
+/// Dies here, if the point is armed.
+#[cfg(feature = "fail-points")]
+pub fn reach(point: FailPoint) {
+    use std::{env, fs, path::Path, process};
+
+    let Some(directory) = env::var_os(DIRECTORY) else {
+        return;
+    };
+    let armed = Path::new(&directory).join(point.name());
+    // Of many that are here at once, in one process or several, the file lets only one through.
+    if fs::rename(&armed, armed.with_extension("hit")).is_ok() {
+        process::abort();
+    }
+}
+
+/// Does nothing.
+#[cfg(not(feature = "fail-points"))]
+#[inline(always)]
+pub fn reach(_: FailPoint) {}
