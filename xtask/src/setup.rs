@@ -62,12 +62,12 @@ fn install_all(toolbox: &Toolbox, items: &[&Item]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn label(toolbox: &Toolbox, item: &Item) -> Result<String, Failure> {
+pub(crate) fn label(toolbox: &Toolbox, item: &Item) -> Result<String, Failure> {
     Ok(format!("{} {}", item.name, item.version(toolbox)?))
 }
 
 /// An exclusive lock that lasts as long as the returned file is open.
-fn lock(toolbox: &Toolbox) -> Result<fs::File, Failure> {
+pub(crate) fn lock(toolbox: &Toolbox) -> Result<fs::File, Failure> {
     let path = toolbox.root().join(".lock");
     let file = fs::File::create(&path).map_err(Failure::file(&path))?;
     if file.try_lock().is_err() {

@@ -4,7 +4,7 @@
 //! renamed into place, so that an interrupted set-up leaves nothing that looks finished.
 
 use crate::Failure;
-use crate::items::{ITEMS, Item};
+use crate::items::{ITEMS, Item, NPM};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,10 +76,7 @@ impl Toolbox {
 
     /// The `node_modules` that belongs to this checkout's `tests/package-lock.json`.
     pub fn node_modules(&self) -> Result<PathBuf, Failure> {
-        let folder = self
-            .root
-            .join(format!("npm-{}", self.npm_lock_hash()?))
-            .join("node_modules");
+        let folder = self.folder(&NPM)?.join("node_modules");
         if folder.is_dir() {
             Ok(folder)
         } else {
@@ -107,11 +104,11 @@ impl Toolbox {
         Ok(if own.is_file() { own } else { PathBuf::from("node") })
     }
 
-    /// The first 12 hex digits of the SHA-256 of package.json and package-lock.json.
-    pub(crate) fn npm_lock_hash(&self) -> Result<String, Failure> {
+    /// The first 12 hex digits of the SHA-256 of files of the checkout.
+    pub(crate) fn hash_of(&self, files: &[&str]) -> Result<String, Failure> {
         let mut hash = Sha256::new();
-        for name in ["package.json", "package-lock.json"] {
-            let path = self.workspace.join("tests").join(name);
+        for name in files {
+            let path = self.workspace.join(name);
             hash.update(std::fs::read(&path).map_err(Failure::file(&path))?);
         }
         let mut digits = hex::encode(hash.finalize());

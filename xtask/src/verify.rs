@@ -93,29 +93,6 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     test(toolbox, &[])
 }
 
-/// Builds for speed and runs the benchmarks named, or all of them.
-pub fn bench(toolbox: &Toolbox, what: &[String]) -> Result<(), Failure> {
-    let release = [
-        "build",
-        "--release",
-        "--package",
-        "roost-runner",
-        "--bin",
-        "roost",
-    ];
-    run::shown(
-        cargo(toolbox)
-            .args(release)
-            .args(["--package", "roost-tests", "--bin", "roost-bench"]),
-    )?;
-    let all = ["ack", "dispatch", "turn", "sprites"].map(str::to_owned);
-    for name in if what.is_empty() { &all } else { what } {
-        let program = toolbox.workspace().join("target/release/roost-bench");
-        run::shown(Command::new(program).current_dir(toolbox.workspace()).arg(name))?;
-    }
-    Ok(())
-}
-
 /// Builds for speed and lets the chaos loose.
 pub fn chaos(toolbox: &Toolbox, kills: u32, seed: u64, more: &[String]) -> Result<(), Failure> {
     let mut build = cargo(toolbox);

@@ -5,7 +5,7 @@ use roost_runner::fixture::{Fixture, Order, Place};
 
 use super::{
     load::{self, Outcome, Pace},
-    machine, ms,
+    machine, ms, process,
     subject::Subject,
 };
 use crate::office::SECRET;
@@ -37,7 +37,7 @@ pub async fn run() {
         Pace::PerSecond(rate as u32),
     )
     .await;
-    let resident = subject.resident();
+    let resident = process::memory(&[subject.process_id()]) >> 20;
     let stored = subject
         .kill_and_count("SELECT count(*) FROM deliveries WHERE workspace_id = ?1 AND verdict = 'accepted'")
         .await;
@@ -48,6 +48,8 @@ pub async fn run() {
     );
     show("as fast as it goes", &peak);
     show("at half of that", &calm);
+    let refused = peak.refused + calm.refused;
+    println!("  sent again after 503 {refused}");
     println!("  edge memory          {resident} MiB");
     println!("  after kill -9        {stored} of {sent} answered events are stored");
     assert_eq!(stored, sent, "an answered event was lost");

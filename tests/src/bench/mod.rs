@@ -1,8 +1,11 @@
 //! Benchmarks: real processes, a loader of our own, numbers that count only if nothing was lost.
 
 pub mod ack;
+mod crew;
 pub mod dispatch;
 pub mod load;
+pub mod peers;
+mod process;
 pub mod sprites;
 mod subject;
 pub mod turn;

@@ -25,8 +25,10 @@ pub(super) struct Subject {
 impl Subject {
     /// Starts one in `directory`'s place, with an agent that answers to `@roost` by the model `scripted/bench`.
     pub(super) async fn start() -> Self {
-        let directory = tempfile::tempdir_in(".").expect("a directory");
+        let directory = tempfile::tempdir_in("target").expect("a directory");
         let database = directory.path().join("roost.db");
+        let settings = directory.path().join("roost.toml");
+        std::fs::write(&settings, "[edge]\nprivate_addresses = \"allowed\"\n").expect("written");
         let channel = channel().await;
         let office = Office::open(&DatabaseAddress::File(database.clone())).await;
         office
@@ -36,9 +38,17 @@ impl Subject {
             })
             .await;
         office.employ("roost", "scripted/bench").await;
-        let database = database.display().to_string();
+        let (database, settings) = (database.display().to_string(), settings.display().to_string());
         let mut process = RoostProcess::start(
-            &["edge", "--database", &database, "--listen", "127.0.0.1:0"],
+            &[
+                "edge",
+                "--database",
+                &database,
+                "--listen",
+                "127.0.0.1:0",
+                "--config",
+                &settings,
+            ],
             &[("ROOST_MASTER_KEY", MASTER_KEY)],
         );
         let address = process.address().await;
@@ -61,19 +71,14 @@ impl Subject {
             .await
     }
 
-    /// Resident memory of the edge, in MiB.
-    pub(super) fn resident(&mut self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.process().id()));
-        let status = status.unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
-        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() >> 10
+    /// The edge's process id.
+    pub(super) fn process_id(&mut self) -> u32 {
+        self.process.process().id()
     }
 }
 
 /// A channel that takes everything: acknowledgements have to go somewhere.
-async fn channel() -> String {
+pub(super) async fn channel() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new().fallback(|| async { (StatusCode::CREATED, Json(json!({"id": 1}))) });

@@ -32,15 +32,55 @@ use super::{
 };
 use crate::office::SECRET;
 
-const TURNS: usize = 20;
+pub(super) const TURNS: usize = 20;
 const RUNS: usize = 100;
 const WARM_UP: usize = 5;
+
+/// What runs of [`TURNS`] turns came to.
+pub(super) struct Measured {
+    /// A turn of each run on average, sorted; the model's time included.
+    pub(super) turns: Vec<Duration>,
+    /// What a bare call of the model takes.
+    pub(super) bare: Duration,
+    /// Runs that had all their turns after the edge was killed with -9.
+    pub(super) whole_runs: usize,
+}
 
 /// Runs it and prints the numbers.
 ///
 /// # Panics
 /// When a run does not complete.
 pub async fn run() {
+    let measured = measure(WARM_UP, RUNS).await;
+    let turns = Outcome {
+        took: Duration::ZERO,
+        latencies: measured.turns,
+        refused: 0,
+    };
+    let whole = turns.percentile(0.5);
+    println!(
+        "turn · {TURNS} turns, a model that answers at once, a no-op tool, both durable · {}",
+        machine()
+    );
+    println!(
+        "  a turn               {} p50, {} p99",
+        ms(whole),
+        ms(turns.percentile(0.99))
+    );
+    println!("  of it the bare model {}", ms(measured.bare));
+    println!(
+        "  overhead per turn    {}",
+        ms(whole.saturating_sub(measured.bare))
+    );
+    println!(
+        "  after kill -9        {} of {} runs have all {TURNS} turns",
+        measured.whole_runs,
+        WARM_UP + RUNS
+    );
+}
+
+/// Drives `runs` runs one after the other, after some whose time does not count.
+pub(super) async fn measure(warm_up: usize, runs: usize) -> Measured {
     let subject = Subject::start().await;
     let script = Script::by(|asked| match asked.position {
         position if position < TURNS - 1 => Turn::call("noop", json!({})),
@@ -51,7 +91,7 @@ pub async fn run() {
     let asked_before = model.requests().len();
     let _crew = crew(&subject, &model, Tools::new().with(Noop));
     let mut turns = Vec::new();
-    for number in 1..=(WARM_UP + RUNS) {
+    for number in 1..=(warm_up + runs) {
         let place = Place {
             number: u32::try_from(number).expect("small"),
             ..Place::default()
@@ -78,35 +118,20 @@ pub async fn run() {
         wait(first).await.expect("the first turn");
         let began = Instant::now();
         wait(first + TURNS - 1).await.expect("the last turn");
-        if number > WARM_UP {
+        if number > warm_up {
             turns.push(began.elapsed() / u32::try_from(TURNS - 1).expect("small"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     turns.sort_unstable();
-    let turns = Outcome {
-        took: Duration::ZERO,
-        latencies: turns,
-    };
-    let (whole, over) = (turns.percentile(0.5), turns.percentile(0.5).saturating_sub(bare));
-    let stored = subject
+    let whole = subject
         .kill_and_count("SELECT count(*) FROM runs WHERE workspace_id = ?1 AND turns = 20")
         .await;
-    println!(
-        "turn · {TURNS} turns, a model that answers at once, a no-op tool, both durable · {}",
-        machine()
-    );
-    println!(
-        "  a turn               {} p50, {} p99",
-        ms(whole),
-        ms(turns.percentile(0.99))
-    );
-    println!("  of it the bare model {}", ms(bare));
-    println!("  overhead per turn    {}", ms(over));
-    println!(
-        "  after kill -9        {stored} of {} runs have all {TURNS} turns",
-        WARM_UP + RUNS
-    );
+    Measured {
+        turns,
+        bare,
+        whole_runs: usize::try_from(whole).expect("a count"),
+    }
 }
 
 /// What the model alone takes, with a conversation of medium length.
@@ -150,7 +175,7 @@ fn models(model: &ModelServer) -> ModelConfig {
 }
 
 /// A worker on the subject; it works until this is dropped.
-pub(super) fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
+fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
     let token = subject
         .office
         .token(Audience::Runner, "bench", Duration::from_secs(3600));
