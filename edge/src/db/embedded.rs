@@ -1,8 +1,9 @@
 //! The embedded database: one libSQL file, one writer thread, group commit.
 //!
-//! Requests that wait while a transaction commits are written together in the next one: many batches, one fsync. Each
-//! batch is a savepoint, so that one that is refused leaves no trace in the others. A batch is answered only after the
-//! fsync that made it durable. Readers have connections of their own and see the last commit.
+//! Requests that wait while a transaction commits are written together in the next one: many batches, one fsync. A batch
+//! that is refused leaves no trace in the others: one whose first guards say no has written nothing yet, and for one that
+//! fails later the transaction is undone and its batches are run again, each as a savepoint of its own. A batch is answered
+//! only after the fsync that made it durable. Readers have connections of their own and see the last commit.
 //!
 //! What was committed lies in the write-ahead log until it is copied into the file. A thread of its own copies, so that
 //! the writer waits only for the last bit of it, when the log has grown long enough to be begun anew.
@@ -149,24 +150,13 @@ struct Log {
 
 fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: &Log) {
     while let Some(first) = jobs.blocking_recv() {
-        if let Err(error) = connection.run("BEGIN IMMEDIATE") {
-            drop(first.done.send(Err(error)));
-            continue;
-        }
-        let mut group = vec![connection.savepoint(first)];
-        while group.len() < GROUP
-            && let Ok(job) = jobs.try_recv()
-        {
-            group.push(connection.savepoint(job));
-        }
-        let committed = connection.run("COMMIT");
+        let mut group = Group::of(first);
+        let committed = group.write(&mut connection, &mut jobs);
         if committed.is_err() {
             // A failed commit (disk full) may have left the transaction open; if it has not, this says so and no more.
             drop(connection.run("ROLLBACK"));
         }
-        for (done, result) in group {
-            drop(done.send(committed.clone().and(result)));
-        }
+        group.answer(&committed);
         log.grown.store(true, Ordering::Release);
         if log.long.swap(false, Ordering::AcqRel)
             && let Err(error) = connection.run("PRAGMA wal_checkpoint(RESTART)")
@@ -177,13 +167,75 @@ fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: 
     log.closed.store(true, Ordering::Release);
 }
 
+/// Batches that are written in one transaction.
+struct Group {
+    jobs: Vec<Job>,
+    results: Vec<Outcome>,
+}
+
+impl Group {
+    fn of(first: Job) -> Self {
+        Self {
+            jobs: vec![first],
+            results: Vec::new(),
+        }
+    }
+
+    /// Writes the group, and whoever comes meanwhile, up to and with the commit.
+    fn write(&mut self, connection: &mut Connection, jobs: &mut mpsc::Receiver<Job>) -> Result<(), DbError> {
+        connection.run("BEGIN IMMEDIATE")?;
+        while let Some(job) = self.jobs.get(self.results.len()) {
+            match connection.attempt(&job.statements) {
+                Ok(result) => self.results.push(result),
+                Err(HalfDone) => {
+                    // Some failures (disk full) have undone the transaction already; then this says so and no more.
+                    drop(connection.run("ROLLBACK"));
+                    return self.write_apart(connection);
+                }
+            }
+            if self.jobs.len() == self.results.len()
+                && self.jobs.len() < GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.jobs.push(job);
+            }
+        }
+        connection.run("COMMIT")
+    }
+
+    /// Writes the group with a savepoint around each batch, so that what fails can be undone alone.
+    fn write_apart(&mut self, connection: &mut Connection) -> Result<(), DbError> {
+        self.results.clear();
+        connection.run("BEGIN IMMEDIATE")?;
+        for job in &self.jobs {
+            let result = connection.savepoint(&job.statements);
+            if connection.inner.is_autocommit() {
+                return result.and(Err(stopped()));
+            }
+            self.results.push(result);
+        }
+        connection.run("COMMIT")
+    }
+
+    fn answer(self, committed: &Result<(), DbError>) {
+        let mut results = self.results.into_iter();
+        for job in self.jobs {
+            let result = results.next().unwrap_or_else(|| Err(stopped()));
+            drop(job.done.send(committed.clone().and(result)));
+        }
+    }
+}
+
+/// A batch failed after it had written something.
+struct HalfDone;
+
 fn copy_log(mut connection: Connection, log: &Log) {
     while !log.closed.load(Ordering::Acquire) {
         thread::sleep(COPY_EVERY);
         if !log.grown.swap(false, Ordering::AcqRel) {
             continue;
         }
-        match connection.statement(Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new())) {
+        match connection.statement(&Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new())) {
             // One row: whether it was blocked, pages in the log, pages copied.
             Ok(rows) => {
                 let pages = rows
@@ -200,7 +252,7 @@ fn copy_log(mut connection: Connection, log: &Log) {
 fn read_batches(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
         let result = connection.run("BEGIN").and_then(|()| {
-            let rows = connection.statements(job.statements);
+            let rows = connection.statements(&job.statements);
             connection.run("COMMIT").and(rows)
         });
         drop(job.done.send(result));
@@ -229,36 +281,53 @@ impl Connection {
     }
 
     fn run(&mut self, sql: &'static str) -> Result<(), DbError> {
-        self.statement(Statement::new(sql, Vec::new())).map(drop)
+        self.statement(&Statement::new(sql, Vec::new())).map(drop)
     }
 
-    /// Runs a job inside the open transaction; what it did is undone if it fails.
-    fn savepoint(&mut self, job: Job) -> (oneshot::Sender<Outcome>, Outcome) {
-        let result = self.run("SAVEPOINT batch").and_then(|()| {
-            let rows = self.statements(job.statements);
-            if rows.is_err() {
-                self.run("ROLLBACK TO batch")?;
-            }
-            self.run("RELEASE batch")?;
-            rows
-        });
-        (job.done, result)
-    }
-
-    fn statements(&mut self, statements: Vec<Statement>) -> Result<Vec<Rows>, DbError> {
+    /// Runs a batch inside the open transaction. What fails while it only reads has nothing to be undone.
+    fn attempt(&mut self, statements: &[Statement]) -> Result<Outcome, HalfDone> {
+        let reads = statements
+            .iter()
+            .take_while(|statement| statement.guard.is_some())
+            .count();
         let mut results = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let guard = statement.guard;
-            let rows = self.statement(statement)?;
-            if let (Some(code), true) = (guard, rows.is_empty()) {
-                return Err(DbError::Refused { code });
+        for (place, statement) in statements.iter().enumerate() {
+            match self.guarded(statement) {
+                Ok(rows) => results.push(rows),
+                Err(error) if place < reads => return Ok(Err(error)),
+                Err(_) => return Err(HalfDone),
             }
-            results.push(rows);
         }
-        Ok(results)
+        Ok(Ok(results))
     }
 
-    fn statement(&mut self, statement: Statement) -> Result<Rows, DbError> {
+    /// Runs a batch inside the open transaction; what it did is undone if it fails.
+    fn savepoint(&mut self, statements: &[Statement]) -> Outcome {
+        self.run("SAVEPOINT batch")?;
+        let rows = self.statements(statements);
+        if rows.is_err() {
+            self.run("ROLLBACK TO batch")?;
+        }
+        self.run("RELEASE batch")?;
+        rows
+    }
+
+    fn statements(&mut self, statements: &[Statement]) -> Outcome {
+        statements
+            .iter()
+            .map(|statement| self.guarded(statement))
+            .collect()
+    }
+
+    fn guarded(&mut self, statement: &Statement) -> Result<Rows, DbError> {
+        let rows = self.statement(statement)?;
+        match statement.guard {
+            Some(code) if rows.is_empty() => Err(DbError::Refused { code }),
+            _ => Ok(rows),
+        }
+    }
+
+    fn statement(&mut self, statement: &Statement) -> Result<Rows, DbError> {
         if !self.prepared.contains_key(statement.sql.as_ref()) {
             let prepared =
                 block_on(self.inner.prepare(&statement.sql)).map_err(|error| from_libsql(&error))?;
@@ -267,7 +336,7 @@ impl Connection {
         let Some(prepared) = self.prepared.get(statement.sql.as_ref()) else {
             return Err(stopped());
         };
-        let args: Vec<libsql::Value> = statement.args.into_iter().map(to_libsql).collect();
+        let args: Vec<libsql::Value> = statement.args.iter().map(to_libsql).collect();
         let result = block_on(fetch(prepared, args)).map_err(|error| from_libsql(&error));
         prepared.reset();
         result
@@ -291,13 +360,13 @@ async fn fetch(statement: &libsql::Statement, args: Vec<libsql::Value>) -> Resul
     Ok(rows)
 }
 
-fn to_libsql(value: Value) -> libsql::Value {
+fn to_libsql(value: &Value) -> libsql::Value {
     match value {
         Value::Null => libsql::Value::Null,
-        Value::Integer(number) => libsql::Value::Integer(number),
-        Value::Real(number) => libsql::Value::Real(number),
-        Value::Text(text) => libsql::Value::Text(text),
-        Value::Blob(bytes) => libsql::Value::Blob(bytes.into()),
+        Value::Integer(number) => libsql::Value::Integer(*number),
+        Value::Real(number) => libsql::Value::Real(*number),
+        Value::Text(text) => libsql::Value::Text(text.clone()),
+        Value::Blob(bytes) => libsql::Value::Blob(bytes.to_vec()),
     }
 }
 

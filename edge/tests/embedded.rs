@@ -1,0 +1,64 @@
+//! The embedded database under many writers at once: every batch happens whole or not at all, whoever shares its commit.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use roost_edge::db::{Database, DbError, Mode, Statement, Value, embedded::EmbeddedDatabase};
+
+const WRITERS: i64 = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_fails_half_way_leaves_no_trace_and_harms_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Arc::new(EmbeddedDatabase::open(&directory.path().join("roost.db")).unwrap());
+    let create = "CREATE TABLE things (id INTEGER PRIMARY KEY, part INTEGER NOT NULL CHECK (part < 9))";
+    write(&database, vec![Statement::new(create, vec![])])
+        .await
+        .unwrap();
+
+    let written = join_all((0..WRITERS).map(|id| {
+        let database = database.clone();
+        tokio::spawn(async move { (id, write(&database, batch(id)).await) })
+    }))
+    .await;
+    for outcome in written {
+        let (id, result) = outcome.unwrap();
+        match id % 10 {
+            3 => assert_eq!(result, Err(DbError::Refused { code: "no" })),
+            5 => assert_eq!(result, Err(DbError::Refused { code: "late" })),
+            7 => assert!(matches!(result, Err(DbError::Sql(_))), "{result:?}"),
+            _ => assert!(result.is_ok(), "{result:?}"),
+        }
+    }
+    let whole = "SELECT count(*), count(DISTINCT id / 2) FROM things";
+    let rows = database
+        .batch(Mode::Read, vec![Statement::new(whole, vec![])])
+        .await
+        .unwrap();
+    let kept = WRITERS / 10 * 7;
+    assert_eq!(rows[0][0].0, [Value::Integer(2 * kept), Value::Integer(kept)]);
+}
+
+/// Two rows; but for some a guard that says no before them or between them, or a second row that breaks a rule.
+fn batch(id: i64) -> Vec<Statement> {
+    let insert = |id: i64, part: i64| {
+        Statement::new(
+            "INSERT INTO things (id, part) VALUES (?1, ?2)",
+            vec![id.into(), part.into()],
+        )
+    };
+    let no = |code| Statement::guard(code, "SELECT 1 WHERE 0", vec![]);
+    let (first, second) = (insert(2 * id, 1), insert(2 * id + 1, 2));
+    match id % 10 {
+        3 => vec![no("no"), first, second],
+        5 => vec![first, no("late"), second],
+        7 => vec![first, insert(2 * id + 1, 9)],
+        _ => vec![Statement::guard("yes", "SELECT 1", vec![]), first, second],
+    }
+}
+
+async fn write(database: &EmbeddedDatabase, batch: Vec<Statement>) -> Result<(), DbError> {
+    database.batch(Mode::Write, batch).await.map(drop)
+}
