@@ -39,6 +39,9 @@ pub struct Settings {
     /// How long sending an effect may take before its outcome counts as unknown and is looked for. It must be longer than
     /// any channel takes to answer, for a sender that is merely slow is not told from one that died.
     pub send_within: Duration,
+    /// Leases in a row that may end without a word and without progress; then the run is kept from runners until a person
+    /// has looked at it.
+    pub crash_limit: u32,
     /// How often a waiting request looks again where no bell can reach it.
     pub look_again: Duration,
     /// Whether replies may be sent to private and loopback addresses.
@@ -61,6 +64,7 @@ impl Settings {
             public_url: public_url.into(),
             lease: Duration::from_secs(30),
             send_within: SEND_WITHIN,
+            crash_limit: 5,
             look_again: Duration::from_millis(500),
             private_addresses: PrivateAddresses::Refused,
         }

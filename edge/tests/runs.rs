@@ -4,9 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{As, TestEdge};
+use common::{As, TestEdge, lane};
 use http::StatusCode;
-use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE, runs::signal};
+use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE, runs::control};
+use roost_shared::agent::LaneMode;
 use serde_json::json;
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn a_message_becomes_a_run_that_one_runner_completes() {
 #[tokio::test]
 async fn a_lane_has_one_active_run_and_others_wait_in_order() {
     let t = TestEdge::new().await;
-    t.employ("ada").await;
+    t.hire("ada", lane(LaneMode::FollowUp, 0)).await;
     for (id, conversation) in [("e1", "c1"), ("e2", "c1"), ("e3", "c2")] {
         t.say(id, conversation, id).await;
         // Ids made in one millisecond have no order; messages of one conversation don't come that fast.
@@ -179,12 +180,12 @@ async fn cancelling_reaches_a_running_run_and_ends_a_waiting_one() {
     let (_, waiting) = t.say("e1", "c1", "hello").await;
     let run = waiting["runs"][0].as_str().unwrap().parse().unwrap();
     assert_eq!(
-        signal::cancel(&t.edge, &scope, run, "a user").await.unwrap(),
-        signal::Cancelled::Now
+        control::cancel(&t.edge, &scope, run, "a user").await.unwrap(),
+        control::Outcome::Now
     );
     assert_eq!(
-        signal::cancel(&t.edge, &scope, run, "a user").await.unwrap(),
-        signal::Cancelled::TooLate
+        control::cancel(&t.edge, &scope, run, "a user").await.unwrap(),
+        control::Outcome::TooLate
     );
 
     t.say("e2", "c1", "hello").await;
@@ -192,8 +193,8 @@ async fn cancelling_reaches_a_running_run_and_ends_a_waiting_one() {
     let run = lease["run"].as_str().unwrap();
     let parsed = run.parse().unwrap();
     assert_eq!(
-        signal::cancel(&t.edge, &scope, parsed, "a user").await.unwrap(),
-        signal::Cancelled::Soon
+        control::cancel(&t.edge, &scope, parsed, "a user").await.unwrap(),
+        control::Outcome::Soon
     );
     let heard = t.poll("one", json!([{"run": run, "epoch": 1}])).await;
     assert_eq!(heard["signals"][0]["type"], "cancel");

@@ -61,6 +61,8 @@ pub struct EdgeConfig {
     pub lease_s: u64,
     /// Seconds that sending a reply may take before its outcome counts as unknown.
     pub send_within_s: u64,
+    /// Leases in a row that may end without a sign of life and without progress; then the run waits for a person.
+    pub crash_limit: u32,
     /// Whether replies may go to private and loopback addresses.
     pub private_addresses: PrivateAddresses,
 }
@@ -76,6 +78,7 @@ impl Default for EdgeConfig {
             master_key_file: None,
             lease_s: 30,
             send_within_s: 60,
+            crash_limit: 5,
             private_addresses: PrivateAddresses::Refused,
         }
     }

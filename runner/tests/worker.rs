@@ -25,7 +25,7 @@ use roost_runner::{
 };
 use roost_shared::{
     AgentId, PollId, RunId, UnixMillis,
-    agent::{AgentSpec, RunLimits},
+    agent::{AgentSpec, LaneRules, RunLimits},
     sprite::SpriteOwner,
     wire::{Lease, PollRequest, PollResponse, WithdrawResponse},
 };
@@ -175,12 +175,14 @@ fn lease() -> Answer {
             model: "scripted/scripted".into(),
             tools: Vec::new(),
             sprite: SpriteOwner::Agent,
+            lane: LaneRules::default(),
             limits: RunLimits::default(),
         },
         sprite: "agent-1".into(),
         git_origin: None,
         journal: Vec::new(),
         history: Vec::new(),
+        signals: Vec::new(),
     };
     Answer::With(PollResponse {
         leases: vec![lease],

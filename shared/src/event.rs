@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, MicroUsd, UnixMillis,
+    AgentId, MicroUsd, SignalId, UnixMillis,
     effect::EffectClass,
+    question::{Decision, Question},
     transcript::{Answer, ToolResult, Usage},
     work::WorkItem,
 };
@@ -104,6 +105,51 @@ pub enum EventBody {
         /// One sentence.
         reason: String,
     },
+    /// What was said, edited or deleted in the conversation while the run was open has reached it, between two turns.
+    Steered {
+        /// The signal it came by; it is gone in the same append.
+        signal: SignalId,
+        /// What happened to the message.
+        #[serde(default, skip_serializing_if = "is_default")]
+        change: Change,
+        /// The message, as it is now.
+        work_item: Box<WorkItem>,
+    },
+    /// A person has decided what the run asked.
+    Answered {
+        /// The signal it came by; it is gone in the same append.
+        signal: SignalId,
+        /// What they decided.
+        #[serde(flatten)]
+        decision: Decision,
+    },
+    /// A person paused the run: it waits to be resumed.
+    Paused {
+        /// Who.
+        by: String,
+        /// When it is cancelled if nobody resumes it.
+        until: UnixMillis,
+    },
+    /// The run can't go on without a person's word. The edge posts the question in the same transaction.
+    Asked {
+        /// The question.
+        question: Question,
+        /// When it is cancelled if nobody answers.
+        until: UnixMillis,
+    },
+    /// Lease after lease of the run ended without a word and without progress: it is kept from runners until a person has
+    /// looked at it.
+    Poisoned {
+        /// How many leases.
+        crashes: u32,
+        /// When it is cancelled if nobody resumes it.
+        until: UnixMillis,
+    },
+    /// A waiting run may be leased again.
+    Resumed {
+        /// Who resumed it, or whose answer it is.
+        by: String,
+    },
     /// The runner gave the run back (it is shutting down).
     Released {
         /// One sentence.
@@ -122,11 +168,27 @@ pub enum EventBody {
         /// One sentence: what happened and what to do.
         message: String,
     },
-    /// A person stopped the run.
+    /// A person stopped the run, or nobody came in time.
     Cancelled {
         /// Who.
         by: String,
+        /// One sentence, where it was not simply asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
+}
+
+/// What happened to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It was said.
+    #[default]
+    Said,
+    /// It reads otherwise now.
+    Edited,
+    /// It is gone from the channel.
+    Deleted,
 }
 
 impl EventBody {
@@ -143,11 +205,37 @@ impl EventBody {
             Self::ToolFinished { .. } => "tool_finished",
             Self::Compacted { .. } => "compacted",
             Self::Parked { .. } => "parked",
+            Self::Steered { .. } => "steered",
+            Self::Answered { .. } => "answered",
+            Self::Paused { .. } => "paused",
+            Self::Asked { .. } => "asked",
+            Self::Poisoned { .. } => "poisoned",
+            Self::Resumed { .. } => "resumed",
             Self::Released { .. } => "released",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",
         }
+    }
+
+    /// The signal it takes in, if it is one that does.
+    pub fn signal(&self) -> Option<SignalId> {
+        match self {
+            Self::Steered { signal, .. } | Self::Answered { signal, .. } => Some(*signal),
+            _ => None,
+        }
+    }
+
+    /// Whether the run got further by it: something is known that need not be found out again.
+    pub fn is_progress(&self) -> bool {
+        matches!(
+            self,
+            Self::ModelAnswered(_)
+                | Self::ToolFinished { .. }
+                | Self::Compacted { .. }
+                | Self::Answered { .. }
+                | Self::Resumed { .. }
+        )
     }
 
     /// What it adds to the run's bill.

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AgentId, PollId, ProcessId, RunId, SignalId, UnixMillis,
     agent::AgentSpec,
-    event::{Event, EventBody},
-    work::Actor,
+    event::{Change, Event, EventBody},
+    question::Decision,
+    work::{Actor, WorkItem},
 };
 
 /// A runner's heartbeat and its request for work, in one.
@@ -121,6 +122,9 @@ pub struct Lease {
     /// What was said between the two in this conversation before this run, oldest first.
     #[serde(default)]
     pub history: Vec<Exchange>,
+    /// What the run is told from outside.
+    #[serde(default)]
+    pub signals: Vec<Signal>,
 }
 
 /// An earlier run of the same lane, as the next one remembers it.
@@ -139,7 +143,7 @@ pub struct Exchange {
     pub at: UnixMillis,
 }
 
-/// Something a run is told from outside.
+/// Something a run is told from outside. It waits until the run has taken it in (`steered`, `answered`) or has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
     /// Its id.
@@ -160,6 +164,37 @@ pub enum SignalBody {
         /// Who wants it.
         by: String,
     },
+    /// Finish the step, then write `paused`.
+    Pause {
+        /// Who wants it.
+        by: String,
+    },
+    /// Something was said, edited or deleted in the conversation: write `steered` between two turns.
+    Steer {
+        /// What happened to the message.
+        #[serde(default)]
+        change: Change,
+        /// The message, as it is now.
+        work_item: Box<WorkItem>,
+    },
+    /// A person answers the run's question: write `answered`.
+    Answer {
+        /// What they decided.
+        #[serde(flatten)]
+        decision: Decision,
+    },
+}
+
+impl SignalBody {
+    /// Its `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cancel { .. } => "cancel",
+            Self::Pause { .. } => "pause",
+            Self::Steer { .. } => "steer",
+            Self::Answer { .. } => "answer",
+        }
+    }
 }
 
 /// Events to append to a run's journal.
@@ -176,12 +211,13 @@ pub struct AppendRequest {
     pub events: Vec<EventBody>,
 }
 
-/// The events are durable.
+/// The events are durable; or, where they would end the run or make it ask while there is something it has not been told
+/// yet, nothing was written and it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendResponse {
-    /// The seq the next event will have.
+    /// The seq the next event will have: `expected_seq` where nothing was written.
     pub next_seq: u64,
-    /// What the run is told from outside.
+    /// What the run is told from outside, all of it.
     #[serde(default)]
     pub signals: Vec<Signal>,
 }

@@ -30,6 +30,27 @@ pub struct WorkItem {
     pub received_at: UnixMillis,
 }
 
+impl WorkItem {
+    /// The name of the text it holds within its conversation, the same when the text is edited or deleted. None where
+    /// something was done rather than said, and where the channel has no names for texts.
+    pub fn message(&self) -> Option<String> {
+        match &self.reply_to {
+            ReplyTo::Github { subject, .. } => match subject {
+                GithubSubject::IssueComment(id) => Some(format!("comment/{id}")),
+                GithubSubject::ReviewComment(id) => Some(format!("review_comment/{id}")),
+                GithubSubject::Issue => {
+                    let is_text = [".opened", ".edited", ".deleted"]
+                        .iter()
+                        .any(|action| self.kind.ends_with(action));
+                    is_text.then(|| "issue".to_owned())
+                }
+            },
+            ReplyTo::Telegram { message, .. } => Some(format!("message/{message}")),
+            ReplyTo::Generic { .. } => None,
+        }
+    }
+}
+
 /// The thread in the channel a work item belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
@@ -62,6 +83,16 @@ pub enum Trust {
     Member,
     /// Anybody else, or unknown.
     Outsider,
+}
+
+impl Trust {
+    /// Its name in the database and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Outsider => "outsider",
+        }
+    }
 }
 
 /// A piece of text something was said about.

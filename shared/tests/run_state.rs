@@ -230,7 +230,7 @@ fn any_event() -> impl Strategy<Value = EventBody> {
         1 => prop_oneof![
             Just(EventBody::Completed { reply: None }),
             Just(failed),
-            Just(EventBody::Cancelled { by: "x".into() }),
+            Just(EventBody::Cancelled { by: "x".into(), reason: None }),
             Just(opened()),
         ],
     ]

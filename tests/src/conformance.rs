@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 use crate::office::{Channels, Office, SECRET};
 
+/// Messages that began a run or joined one.
+const TAKEN_UP: &str = "SELECT (SELECT count(*) FROM runs WHERE workspace_id = ?1) \
+     + (SELECT count(*) FROM joined WHERE workspace_id = ?1)";
 const DELIVERIES: &str = "SELECT count(*) FROM deliveries WHERE workspace_id = ?1";
 
 /// An edge under test.
@@ -141,11 +144,7 @@ impl Suite<'_> {
     }
 
     async fn every_channel_is_accepted(&self) {
-        let before = self
-            .target
-            .office
-            .count("SELECT count(*) FROM runs WHERE workspace_id = ?1")
-            .await;
+        let before = self.target.office.count(TAKEN_UP).await;
         let fixtures = [
             ("github", Fixture::GithubIssueComment),
             ("github", Fixture::GithubIssues),
@@ -164,11 +163,7 @@ impl Suite<'_> {
                 answer.body
             );
         }
-        let after = self
-            .target
-            .office
-            .count("SELECT count(*) FROM runs WHERE workspace_id = ?1")
-            .await;
+        let after = self.target.office.count(TAKEN_UP).await;
         assert_eq!(after - before, 5);
         let acknowledgements =
             "SELECT count(*) FROM effects WHERE workspace_id = ?1 AND effect LIKE '%\"acknowledge\"%'";

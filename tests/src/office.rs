@@ -21,7 +21,7 @@ use roost_edge::{
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
 use roost_shared::{
-    agent::{AgentSpec, RunLimits},
+    agent::{AgentSpec, LaneRules, RunLimits},
     sprite::SpriteOwner,
 };
 
@@ -170,6 +170,7 @@ impl Office {
             model: model.into(),
             tools: Vec::new(),
             sprite: SpriteOwner::Agent,
+            lane: LaneRules::default(),
             limits: RunLimits::default(),
             enabled: true,
         };

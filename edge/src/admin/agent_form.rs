@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use roost_shared::{
     MicroUsd,
-    agent::{AgentSpec, RunLimits},
+    agent::{AgentSpec, LaneMode, LaneRules, RunLimits},
     sprite::SpriteOwner,
 };
 use serde::Deserialize;
@@ -21,6 +21,8 @@ pub(super) struct AgentForm {
     model: String,
     tools: String,
     sprite: SpriteOwner,
+    lane_mode: LaneMode,
+    debounce: String,
     max_turns: String,
     max_cost: String,
     max_output_tokens: String,
@@ -31,6 +33,7 @@ impl AgentForm {
     /// The form of a new one.
     pub(super) fn blank() -> Self {
         Self {
+            debounce: seconds(0),
             enabled: Some("on".to_owned()),
             ..Self::default()
         }
@@ -46,6 +49,8 @@ impl AgentForm {
             model: spec.model.clone(),
             tools: spec.tools.join(" "),
             sprite: spec.sprite,
+            lane_mode: spec.lane.mode,
+            debounce: seconds(spec.lane.debounce_ms),
             enabled: enabled.then(|| "on".to_owned()),
             ..Self::default()
         }
@@ -86,6 +91,10 @@ impl AgentForm {
             model: self.model.trim().to_owned(),
             tools: tools.filter(|tool| !tool.is_empty()).map(str::to_owned).collect(),
             sprite: self.sprite,
+            lane: LaneRules {
+                mode: self.lane_mode,
+                debounce_ms: millis(&self.debounce)?,
+            },
             limits: RunLimits {
                 max_turns: whole(&self.max_turns, "the limit of turns")?,
                 max_cost: dollars(&self.max_cost)?,
@@ -110,6 +119,12 @@ impl AgentForm {
                     option value=(owner.as_str()) selected[self.sprite == owner] { (computer(owner)) }
                 }
             }))
+            (choice("Messages while it works", "lane_mode", &html! {
+                @for mode in LaneMode::ALL {
+                    option value=(mode.as_str()) selected[self.lane_mode == mode] { (meaning(mode)) }
+                }
+            }))
+            (field("Wait for more", "debounce", &self.debounce, "Seconds a run waits for a further message before it begins; 0 to begin at once.", "0"))
             fieldset.limits {
                 legend { "What one run may use up" }
                 (number("Turns", "max_turns", &self.max_turns, "numeric"))
@@ -130,6 +145,43 @@ fn computer(owner: SpriteOwner) -> &'static str {
         SpriteOwner::Agent => "One of its own: files stay from run to run",
         SpriteOwner::Run => "A new one for each run, deleted when the run ends",
     }
+}
+
+/// What the mode means to people.
+fn meaning(mode: LaneMode) -> &'static str {
+    match mode {
+        LaneMode::Steer => "Steer: it reads them between two steps",
+        LaneMode::FollowUp => "Follow up: each one is a run of its own, afterwards",
+        LaneMode::Collect => "Collect: all of them are one run, afterwards",
+    }
+}
+
+/// Milliseconds as seconds.
+fn seconds(millis: u32) -> String {
+    match millis % 1000 {
+        0 => (millis / 1000).to_string(),
+        rest => format!("{}.{rest:03}", millis / 1000)
+            .trim_end_matches('0')
+            .to_owned(),
+    }
+}
+
+/// Seconds as people write them, in milliseconds.
+fn millis(seconds: &str) -> Result<u32, ApiError> {
+    let wrong = || ApiError::invalid("the wait for more is a number of seconds from 0 to 300, like 2 or 0.5");
+    let text = seconds.trim();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = format!("{whole}{fraction:0<3}");
+    if whole.is_empty() || fraction.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let millis: u32 = digits.parse().map_err(|_| wrong())?;
+    (millis <= LaneRules::MOST_DEBOUNCE_MS)
+        .then_some(millis)
+        .ok_or_else(wrong)
 }
 
 /// Whether the handle can be chosen.
@@ -159,6 +211,23 @@ fn dollars(text: &str) -> Result<MicroUsd, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_read_exactly_and_written_back() {
+        for (text, amount) in [
+            ("2", 2_000),
+            (" 0.5 ", 500),
+            ("0.025", 25),
+            ("", 0),
+            ("300", 300_000),
+        ] {
+            assert_eq!(millis(text).unwrap(), amount);
+            assert_eq!(millis(&seconds(amount)).unwrap(), amount);
+        }
+        for text in ["-1", "1,5", "301", "0.0001", ".5", "x"] {
+            assert!(millis(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn dollars_are_read_exactly_and_written_back() {

@@ -17,6 +17,7 @@ use roost_shared::{RunId, UnixMillis, event::Event};
 use serde::Deserialize;
 
 use super::{
+    control::{Controls, actions},
     run,
     timeline::Timeline,
     visitor::{Refusal, Visitor, id},
@@ -48,6 +49,7 @@ struct Live {
     /// Events before this one are on the page already.
     from: u64,
     sent: String,
+    controls: Option<Controls>,
     stage: Stage,
 }
 
@@ -75,6 +77,7 @@ pub(super) async fn stream(
         timeline: Timeline::new(&detail.run.agent.name),
         from,
         sent: String::new(),
+        controls: None,
         stage: Stage::Journal,
     };
     let stream = stream::unfold(live, |mut live| async move {
@@ -120,8 +123,11 @@ impl Live {
             let mut data: String = entries.into_iter().map(|entry| entry.html).collect();
             if at + 1 == events.len() {
                 data.push_str(&self.timeline.summary().into_string());
-                if self.timeline.is_over() {
-                    data.push_str(&run::actions(self.follower.run, None, true).into_string());
+                // Only when they change: somebody may be filling them in.
+                let controls = self.timeline.controls(self.follower.run);
+                if self.controls.as_ref() != Some(&controls) {
+                    data.push_str(&actions(&controls).into_string());
+                    self.controls = Some(controls);
                 }
             }
             let message = Message {

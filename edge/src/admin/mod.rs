@@ -7,6 +7,7 @@ mod agent_form;
 mod agents;
 mod assets;
 mod call;
+mod control;
 mod deliveries;
 mod field;
 mod integration_form;
@@ -45,7 +46,10 @@ pub fn router() -> Router<Arc<Edge>> {
         .route("/admin/runs", get(runs::list))
         .route("/admin/runs/{id}", get(run::show))
         .route("/admin/runs/{id}/live", get(live::stream))
-        .route("/admin/runs/{id}/cancel", post(run::cancel))
+        .route("/admin/runs/{id}/cancel", post(control::cancel))
+        .route("/admin/runs/{id}/pause", post(control::pause))
+        .route("/admin/runs/{id}/resume", post(control::resume))
+        .route("/admin/runs/{id}/answer", post(control::answer))
         .route("/admin/deliveries", get(deliveries::list))
         .route("/admin/deliveries/{id}", get(deliveries::show))
         .route("/admin/integrations", get(integrations::list))

@@ -1,15 +1,16 @@
-//! One run: what it is about, its timeline, what it used up, what was sent, and the button that stops it.
+//! One run: what it is about, its timeline, what it used up, what was sent, and what can be done about it.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
-    response::{IntoResponse, Redirect, Response},
+    response::Response,
 };
 use maud::{Markup, html};
-use roost_shared::{RunId, UnixMillis};
+use roost_shared::UnixMillis;
 
 use super::{
+    control::{Controls, actions},
     layout::{self, Section},
     runs::asked,
     show, text,
@@ -24,7 +25,6 @@ use crate::{
     },
     auth::session::Person,
     edge::Edge,
-    runs::signal,
 };
 
 /// Events read at once.
@@ -52,24 +52,12 @@ pub(super) async fn show(
             a href={ "/admin/deliveries/" (run.asked.delivery) } { "The delivery" }
         }
         (timeline.summary())
-        (actions(run.id, detail.cancel_asked_by.as_deref(), timeline.is_over()))
+        (actions(&Controls { cancel_asked_by: detail.cancel_asked_by.clone(), ..timeline.controls(run.id) }))
         ol #timeline.timeline data-live=[(!settled).then_some(live)] { (entries) }
         (effects(now, &detail.effects))
     };
     let title = text::line(&run.asked.excerpt, 40);
     Ok(layout::page(&visitor, Section::Runs, &title, &main))
-}
-
-/// `POST /admin/runs/{id}/cancel`.
-pub(super) async fn cancel(
-    State(edge): State<Arc<Edge>>,
-    Visitor(person): Visitor,
-    Path(run): Path<String>,
-) -> Result<Response, Refusal> {
-    let run: RunId = id(&run, "run")?;
-    // Whatever it came to, the page shows it.
-    signal::cancel(&edge, &person.scope, run, person.name()).await?;
-    Ok(Redirect::to(&format!("/admin/runs/{run}")).into_response())
 }
 
 async fn fold(person: &Person, detail: &RunDetail) -> Result<(Timeline, Markup), Refusal> {
@@ -82,26 +70,6 @@ async fn fold(person: &Person, detail: &RunDetail) -> Result<(Timeline, Markup),
         }
         if events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
             return Ok((timeline, timeline::assemble(entries)));
-        }
-    }
-}
-
-/// The button that stops the run, for as long as it can be stopped.
-pub(super) fn actions(run: RunId, asked_by: Option<&str>, over: bool) -> Markup {
-    html! {
-        div #actions {
-            @if over {
-            } @else if let Some(by) = asked_by {
-                p.muted { bdi { (by) } " asked to stop it; its runner does so before its next step." }
-            } @else {
-                details.confirm {
-                    summary { "Cancel the run" }
-                    form method="post" action={ "/admin/runs/" (run) "/cancel" } {
-                        span { "It can't be taken up again." }
-                        button.danger { "Yes, cancel it" }
-                    }
-                }
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! answer but a stream is JSON. `docs/reference/api.md` describes exactly the routes of [`ROUTES`].
 
 pub mod agents;
+pub mod control;
 pub mod deliveries;
 pub mod effects;
 pub mod events;
@@ -48,7 +49,10 @@ routes! {
     get "/runs" runs::list;
     get "/runs/{id}" runs::show;
     get "/runs/{id}/events" events::read;
-    post "/runs/{id}/cancel" runs::cancel;
+    post "/runs/{id}/cancel" control::cancel;
+    post "/runs/{id}/pause" control::pause;
+    post "/runs/{id}/resume" control::resume;
+    post "/runs/{id}/answer" control::answer;
     get "/deliveries" deliveries::list;
     get "/deliveries/{id}" deliveries::show;
     get "/effects" effects::list;

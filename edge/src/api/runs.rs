@@ -1,13 +1,10 @@
 //! Runs: what each is about, where it stands and what it has used up.
 
-use std::sync::Arc;
-
-use axum::{Json, extract::State};
-use http::StatusCode;
+use axum::Json;
 use roost_shared::{
     AgentId, ConversationId, DeliveryId, IntegrationId, MicroUsd, RunId, UnixMillis,
+    question::Question,
     run::Phase,
-    wire::SignalBody,
     work::{Trust, WorkItem},
 };
 use serde::{Deserialize, Serialize};
@@ -20,9 +17,7 @@ use super::{
 use crate::{
     auth::session::Person,
     db::{DbError, Row, ValueError},
-    edge::Edge,
     error::ApiError,
-    runs::signal::{self, Cancelled},
 };
 
 /// Which runs.
@@ -47,8 +42,10 @@ pub struct Query {
 pub struct RunView {
     /// Its id.
     pub id: RunId,
-    /// Where it stands: `queued`, `running`, `parked`, `completed`, `failed` or `cancelled`.
+    /// Where it stands: `queued`, `running`, `parked`, `waiting`, `completed`, `failed` or `cancelled`.
     pub phase: &'static str,
+    /// What a `waiting` run wants of a person: `paused` (to be resumed), `asked` (an answer), `poisoned` (to be looked at).
+    pub waits: Option<String>,
     /// Who works.
     pub agent: AgentRef,
     /// The integration it came in by.
@@ -71,7 +68,7 @@ pub struct RunView {
     pub epoch: u64,
     /// The seq its next event will have.
     pub next_seq: u64,
-    /// When something must happen to it: it may be leased, or loses its lease.
+    /// When something must happen to it: it may be leased, loses its lease, or is given up.
     pub due_at: Option<UnixMillis>,
     /// When it was opened.
     pub created_at: UnixMillis,
@@ -141,15 +138,10 @@ pub struct RunDetail {
     pub work_item: WorkItem,
     /// Who asked to cancel it, while its runner has not yet done so.
     pub cancel_asked_by: Option<String>,
-    /// Its replies.
+    /// What it asked, while it waits for the answer.
+    pub question: Option<Question>,
+    /// Its replies and questions.
     pub effects: Vec<EffectView>,
-}
-
-/// What cancelling came to.
-#[derive(Debug, Serialize)]
-pub struct CancelView {
-    /// `cancelled`: it was waiting and is cancelled now. `cancelling`: its runner has been told.
-    pub status: &'static str,
 }
 
 macro_rules! select_runs {
@@ -161,7 +153,7 @@ macro_rules! select_runs {
             "SELECT r.id, r.phase, r.agent_id, r.agent_version, a.handle, v.spec ->> '$.name', r.integration_id, i.name, ",
             "i.settings ->> '$.channel', c.id, c.key, c.title, c.url, w.kind, e.body ->> '$.work_item.actor.name', ",
             "e.body -> '$.work_item.actor.trust', substr(e.body ->> '$.work_item.text', 1, 280), w.delivery_id, ",
-            "r.turns, r.cost, r.tokens, r.outcome, r.runner, r.epoch, r.next_seq, r.due_at, r.created_at, r.updated_at ",
+            "r.turns, r.cost, r.tokens, r.outcome, r.runner, r.epoch, r.next_seq, r.due_at, r.created_at, r.updated_at, r.waits ",
             "FROM runs r ",
             $index,
             " JOIN agents a ON a.id = r.agent_id ",
@@ -191,7 +183,7 @@ macro_rules! select_page {
 /// in the order of the ids.
 fn select_page(phase: Option<Phase>) -> &'static str {
     match phase {
-        Some(Phase::Queued | Phase::Running | Phase::Parked) => {
+        Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting) => {
             select_page!("INDEXED BY runs_due", "AND r.due_at IS NOT NULL")
         }
         Some(Phase::Failed | Phase::Cancelled) => select_page!(
@@ -213,23 +205,6 @@ pub(super) async fn list(
 /// `GET /api/v1/runs/{id}`.
 pub(super) async fn show(person: Person, Id(run): Id<RunId>) -> Result<Json<RunDetail>, ApiError> {
     Ok(Json(detail(&person, run).await?))
-}
-
-/// `POST /api/v1/runs/{id}/cancel`.
-pub(super) async fn cancel(
-    State(edge): State<Arc<Edge>>,
-    person: Person,
-    Id(run): Id<RunId>,
-) -> Result<Json<CancelView>, ApiError> {
-    let status = match signal::cancel(&edge, &person.scope, run, person.name()).await? {
-        Cancelled::Now => "cancelled",
-        Cancelled::Soon => "cancelling",
-        Cancelled::TooLate => {
-            let message = "the run had ended before; there is nothing to cancel";
-            return Err(ApiError::new(StatusCode::CONFLICT, "run_ended", message));
-        }
-    };
-    Ok(Json(CancelView { status }))
 }
 
 /// A page of runs, newest first.
@@ -272,24 +247,30 @@ pub(crate) async fn detail(person: &Person, run: RunId) -> Result<RunDetail, Api
                 [run.into()],
             ),
             scope.sql(
-                "SELECT body FROM signals WHERE workspace_id = ?1 AND run_id = ?2 ORDER BY id",
+                "SELECT body ->> '$.by' FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'cancel' ORDER BY id",
                 [run.into()],
             ),
             effects::of_run(scope, run),
+            scope.sql(
+                "SELECT e.body -> '$.question' FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = r.next_seq - 1 \
+                 WHERE r.workspace_id = ?1 AND r.id = ?2 AND r.waits = 'asked'",
+                [run.into()],
+            ),
         ])
         .await?;
-    let [runs, opened, signals, effects] = results.as_slice() else {
+    let [runs, opened, signals, effects, questions] = results.as_slice() else {
         return Err(DbError::Sql("the database answered with too few results".into()).into());
     };
     let (Some(row), Some(opened)) = (runs.first(), opened.first()) else {
         return Err(ApiError::not_found("run"));
     };
     let opened: Opened = opened.json(0)?;
-    let cancel = signals.first().map(|row| row.json(0)).transpose()?;
+    let cancel = signals.first().map(|row| row.text(0)).transpose()?;
     Ok(RunDetail {
         run: view(row)?,
         work_item: opened.work_item,
-        cancel_asked_by: cancel.map(|SignalBody::Cancel { by }| by),
+        cancel_asked_by: cancel.map(str::to_owned),
+        question: questions.first().map(|row| row.json(0)).transpose()?,
         effects: effects.iter().map(effects::view).collect::<Result<_, _>>()?,
     })
 }
@@ -304,6 +285,7 @@ fn view(row: &Row) -> Result<RunView, ValueError> {
     Ok(RunView {
         id: row.parse(0)?,
         phase: phase.as_str(),
+        waits: optional(28)?,
         agent: AgentRef {
             id: row.parse(2)?,
             version: row.integer(3)?,
@@ -373,8 +355,8 @@ mod tests {
         for phase in [None].into_iter().chain(Phase::ALL.map(Some)) {
             let steps = plan(&scope, phase).await;
             let runs = match phase {
-                Some(Phase::Queued | Phase::Running | Phase::Parked) => {
-                    "SEARCH r USING INDEX runs_due (workspace_id=? AND due_at>?)"
+                Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting) => {
+                    "SEARCH r USING INDEX runs_due (workspace_id=?)"
                 }
                 Some(Phase::Failed | Phase::Cancelled) => {
                     "SEARCH r USING INDEX runs_ended_badly (workspace_id=? AND phase=?)"
@@ -385,7 +367,10 @@ mod tests {
             assert_eq!(steps[0], runs, "{phase:?}: {steps:?}");
             // What is under way is little enough to be sorted; nothing else is.
             let sorted = steps.iter().any(|step| step.contains("ORDER BY"));
-            let few = matches!(phase, Some(Phase::Queued | Phase::Running | Phase::Parked));
+            let few = matches!(
+                phase,
+                Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting)
+            );
             assert_eq!(sorted, few, "{phase:?}: {steps:?}");
             assert!(
                 steps[1..].iter().all(|step| !step.starts_with("SCAN")),

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/0003_presence.sql"),
     ),
     ("0004_outbox", include_str!("../../../migrations/0004_outbox.sql")),
+    ("0005_lanes", include_str!("../../../migrations/0005_lanes.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

@@ -7,6 +7,7 @@ pub mod body;
 pub mod channel;
 pub mod generic;
 pub mod github;
+mod lane;
 #[cfg(test)]
 mod mutation;
 mod plan;

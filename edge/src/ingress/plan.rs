@@ -1,20 +1,23 @@
 //! The one batch a webhook becomes: delivery, dedupe key, conversation, work item, runs and the acknowledgement.
+//!
+//! Invariant: all of it is written, or nothing; and nothing when the provider's event is stored already.
 
 use http::HeaderMap;
 use roost_shared::{
-    ConversationId, DeliveryId, EffectId, IntegrationId, RunId, UnixMillis, WorkItemId,
+    ConversationId, DeliveryId, EffectId, IntegrationId, RunId, SignalId, UnixMillis, WorkItemId,
     agent::AgentSpec,
     effect::Effect,
-    event::EventBody,
-    run::Phase,
     work::{ReplyTo, WorkItem},
 };
 use sha2::{Digest, Sha256};
 
-use super::channel::{Heard, Verified};
+use super::{
+    channel::{Heard, Verified},
+    lane::Placing,
+};
 use crate::{
     config::Config,
-    db::{Scope, Statement, Value},
+    db::{DbError, Rows, Scope, Statement, Value},
     edge::Edge,
     error::ApiError,
     integration::Integration,
@@ -40,6 +43,46 @@ pub(super) struct Plan<'a> {
     pub(super) integration: &'a Integration,
     pub(super) delivery: DeliveryId,
     pub(super) now: UnixMillis,
+}
+
+/// What follows from a message.
+pub(super) struct Work {
+    /// The statements.
+    pub(super) batch: Vec<Statement>,
+    /// Where it goes, per agent.
+    pub(super) placed: Vec<Placed>,
+}
+
+/// Where a message goes for one agent.
+pub(super) struct Placed {
+    /// The run it begins, if it begins one.
+    run: RunId,
+    /// The statement whose row names the run it joined instead.
+    join: usize,
+}
+
+impl Placed {
+    /// The runs that take the message up, given the results of the batch.
+    pub(super) fn taken(placed: &[Placed], results: &[Rows]) -> Result<Taken, DbError> {
+        let mut taken = Taken::default();
+        for Placed { run, join } in placed {
+            let row = results.get(*join).and_then(|rows| rows.first());
+            match row {
+                Some(row) => taken.joined.push(row.parse(0)?),
+                None => taken.begun.push(*run),
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// The runs that take a message up.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Those it began.
+    pub(super) begun: Vec<RunId>,
+    /// Those it joined.
+    pub(super) joined: Vec<RunId>,
 }
 
 impl Plan<'_> {
@@ -78,13 +121,9 @@ impl Plan<'_> {
         ]
     }
 
-    /// What follows from a message that some agents listen to; and the runs it opens.
-    pub(super) fn work(
-        &self,
-        heard: Heard,
-        agents: &[&AgentSpec],
-    ) -> Result<(Vec<Statement>, Vec<RunId>), ApiError> {
-        let work_item = WorkItem {
+    /// The work item of what was heard.
+    pub(super) fn item(&self, heard: Heard) -> WorkItem {
+        WorkItem {
             id: WorkItemId::new(self.now, self.edge.entropy()),
             integration: self.integration.id,
             kind: heard.kind,
@@ -94,20 +133,37 @@ impl Plan<'_> {
             context: heard.context,
             reply_to: heard.reply_to,
             received_at: self.now,
-        };
-        let conversation = conversation_id(self.integration.id, &work_item.conversation.key);
-        let mut batch = vec![
-            self.conversation(conversation, &work_item),
-            self.work_item(conversation, &work_item),
-        ];
-        let mut runs = Vec::new();
-        for agent in agents {
-            let run = RunId::new(self.now, self.edge.entropy());
-            batch.extend(self.run(run, agent, conversation, &work_item)?);
-            runs.push(run);
         }
-        batch.extend(self.acknowledgement(&work_item)?);
-        Ok((batch, runs))
+    }
+
+    /// What follows from a message that some agents listen to, as statements that stand `after` others in their batch.
+    pub(super) fn work(&self, heard: Heard, agents: &[&AgentSpec], after: usize) -> Result<Work, ApiError> {
+        let item = self.item(heard);
+        let conversation = conversation_id(self.integration.id, &item.conversation.key);
+        let mut work = Work {
+            batch: vec![
+                self.conversation(conversation, &item),
+                self.work_item(conversation, &item),
+            ],
+            placed: Vec::new(),
+        };
+        for agent in agents {
+            let placing = Placing {
+                plan: self,
+                agent,
+                conversation,
+                item: &item,
+                run: RunId::new(self.now, self.edge.entropy()),
+                signal: SignalId::new(self.now, self.edge.entropy()),
+            };
+            work.placed.push(Placed {
+                run: placing.run,
+                join: after + work.batch.len(),
+            });
+            work.batch.extend(placing.statements()?);
+        }
+        work.batch.extend(self.acknowledgement(&item)?);
+        Ok(work)
     }
 
     fn conversation(&self, id: ConversationId, item: &WorkItem) -> Statement {
@@ -139,41 +195,6 @@ impl Plan<'_> {
                 self.now.into(),
             ],
         )
-    }
-
-    fn run(
-        &self,
-        run: RunId,
-        agent: &AgentSpec,
-        conversation: ConversationId,
-        item: &WorkItem,
-    ) -> Result<[Statement; 2], ApiError> {
-        let opened = EventBody::Opened {
-            work_item: Box::new(item.clone()),
-            agent: agent.id,
-            agent_version: agent.version,
-        };
-        Ok([
-            self.scope.sql(
-                "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, \
-                 integration_id, phase, next_seq, due_at, created_at, updated_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?9, ?9)",
-                [
-                    run.into(),
-                    item.id.into(),
-                    agent.id.into(),
-                    agent.version.into(),
-                    conversation.into(),
-                    item.integration.into(),
-                    Phase::Queued.as_str().into(),
-                    self.now.into(),
-                ],
-            ),
-            self.scope.sql(
-                "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) VALUES (?1, ?2, 0, 0, ?3, ?4)",
-                [run.into(), self.now.into(), json(&opened)?],
-            ),
-        ])
     }
 
     fn acknowledgement(&self, item: &WorkItem) -> Result<Option<Statement>, ApiError> {
@@ -208,7 +229,7 @@ pub(crate) fn conversation_id(integration: IntegrationId, key: &str) -> Conversa
     ConversationId::from_bytes(bytes)
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
+pub(super) fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
     let text = serde_json::to_string(value).map_err(|error| {
         ApiError::new(
             http::StatusCode::INTERNAL_SERVER_ERROR,

@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     channel::{self, Request, Verdict},
-    plan::{DUPLICATE, Plan},
+    plan::{DUPLICATE, Placed, Plan},
     route::route,
 };
 use crate::{
+    bells::Topic,
     config::{CONFIG_CHANGED, Config, StoredIntegration},
-    db::{DbError, Scope},
+    db::{DbError, Rows, Scope},
     edge::Edge,
     error::ApiError,
     integration::Settings,
@@ -37,11 +38,11 @@ const ATTEMPTS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Received {
-    /// Stored, and these runs follow from it.
+    /// Stored, and these runs take it up.
     Accepted {
         /// The delivery.
         delivery: DeliveryId,
-        /// Its runs, one per agent.
+        /// One run per agent: one it began, or an open one it joined.
         runs: Vec<RunId>,
     },
     /// Stored; nothing follows.
@@ -68,12 +69,7 @@ pub(super) async fn receive(
         .by_name(&name)
         .map_or(0, |stored| body_limit(&stored.integration.settings));
     let body = read(body, limit).await?;
-    let received = store(&edge, &scope, &name, config, &headers, &body).await?;
-    if let Received::Accepted { runs, .. } = &received {
-        runs::bell::announce(&edge, &scope, runs);
-        outbox::send_soon(&edge, &scope);
-    }
-    Ok(Json(received))
+    Ok(Json(store(&edge, &scope, &name, config, &headers, &body).await?))
 }
 
 /// The set-up that has the integration, looked at again before saying no: it may be minutes old.
@@ -124,7 +120,7 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 }
 
 async fn store(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     scope: &Scope,
     name: &str,
     mut config: Arc<Config>,
@@ -160,30 +156,27 @@ async fn store(
             delivery,
             now,
         };
-        let (batch, received) = match channel::normalise(settings, request)? {
-            Verdict::Ignored(reason) => {
-                let batch = plan.delivery(&verified, headers, body, Some(&reason));
-                (batch, Received::Ignored { delivery, reason })
-            }
+        let ignore = |reason: &str| plan.delivery(&verified, headers, body, Some(reason));
+        let (batch, follows) = match channel::normalise(settings, request)? {
+            Verdict::Ignored(reason) => (ignore(&reason), Follows::Nothing(reason)),
             Verdict::Heard(heard) => {
                 let agents = route(&config, &stored.integration, &heard);
                 if agents.is_empty() {
                     let reason = "no agent listens for this".to_owned();
-                    let batch = plan.delivery(&verified, headers, body, Some(&reason));
-                    (batch, Received::Ignored { delivery, reason })
+                    (ignore(&reason), Follows::Nothing(reason))
                 } else {
                     let mut batch = plan.delivery(&verified, headers, body, None);
-                    let (work, runs) = plan.work(*heard, &agents)?;
-                    batch.extend(work);
-                    (batch, Received::Accepted { delivery, runs })
+                    let work = plan.work(*heard, &agents, batch.len())?;
+                    batch.extend(work.batch);
+                    (batch, Follows::Work(work.placed))
                 }
             }
         };
         fail_point::reach(FailPoint::IngressPlanned);
         match scope.write(batch).await {
-            Ok(_) => {
+            Ok(results) => {
                 fail_point::reach(FailPoint::IngressStored);
-                return Ok(received);
+                return follows.tell(edge, scope, delivery, &results);
             }
             Err(DbError::Refused { code: DUPLICATE }) => return Ok(Received::Duplicate),
             Err(DbError::Refused { code: CONFIG_CHANGED }) => config = edge.configs.reload(scope).await?,
@@ -191,6 +184,37 @@ async fn store(
         }
     }
     Err(DbError::Unavailable("the workspace is being changed too often".into()).into())
+}
+
+/// What follows from a delivery once it is stored.
+enum Follows {
+    Nothing(String),
+    Work(Vec<Placed>),
+}
+
+impl Follows {
+    /// Tells those who wait for it.
+    fn tell(
+        self,
+        edge: &Arc<Edge>,
+        scope: &Scope,
+        delivery: DeliveryId,
+        results: &[Rows],
+    ) -> Result<Received, ApiError> {
+        let placed = match self {
+            Self::Nothing(reason) => return Ok(Received::Ignored { delivery, reason }),
+            Self::Work(placed) => placed,
+        };
+        let taken = Placed::taken(&placed, results)?;
+        if !taken.joined.is_empty() {
+            edge.bells
+                .ring(&Topic::Signals(scope.workspace().into()), usize::MAX);
+        }
+        let runs = [taken.begun, taken.joined].concat();
+        runs::bell::announce(edge, scope, &runs);
+        outbox::send_soon(edge, scope);
+        Ok(Received::Accepted { delivery, runs })
+    }
 }
 
 /// A newer snapshot than `config`, if there is one.

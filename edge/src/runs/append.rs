@@ -11,11 +11,11 @@ use axum::{
 };
 use http::StatusCode;
 use roost_shared::{
-    EffectId, MicroUsd, RunId, UnixMillis,
+    EffectId, MicroUsd, RunId, SignalId, UnixMillis,
     effect::Effect,
     event::EventBody,
     fail_point::{self, FailPoint},
-    run::Phase,
+    run::{Phase, Waits},
     wire::{AppendRequest, AppendResponse},
     work::WorkItem,
 };
@@ -24,7 +24,7 @@ use serde::Deserialize;
 use super::{bell, journal, runner::Runner, signal};
 use crate::{
     bells::Topic,
-    db::{DbError, Scope, Statement, Value},
+    db::{DbError, Scope, Statement},
     edge::Edge,
     error::ApiError,
     outbox::{self, queue::Queued, split},
@@ -51,32 +51,43 @@ pub(super) async fn append(
     let scope = &runner.scope;
 
     let mut batch = vec![runner.guard(), fence(scope, run, &runner, &request)];
+    let taken_in: Vec<SignalId> = request.events.iter().filter_map(EventBody::signal).collect();
+    if !taken_in.is_empty() {
+        batch.extend(signal::take_in(scope, run, &taken_in));
+    }
+    let posts = posted(&request.events);
+    if matches!(
+        request.events.last(),
+        Some(EventBody::Completed { .. } | EventBody::Asked { .. })
+    ) {
+        batch.push(signal::all_heard(scope, run));
+    }
     let signals_at = batch.len();
-    let none = Value::Text("[]".into());
-    batch.push(signal::of_runs(
-        scope,
-        Value::Text(serde_json::json!([run]).to_string()),
-        none,
-    ));
+    batch.push(signal::of_run(scope, run));
     for (seq, event) in (request.expected_seq..).zip(&request.events) {
         batch.push(journal::insert(scope, run, seq, request.epoch, now, event));
     }
     batch.push(project(scope, run, phase, &request, next_seq, now));
-    if phase.is_terminal() {
-        batch.push(scope.sql(
-            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2",
-            [run.into()],
-        ));
+    if matches!(request.events.last(), Some(EventBody::Paused { .. })) {
+        batch.push(signal::forget_pauses(scope, run));
     }
-    let reply = reply(&request.events);
-    if let Some(text) = reply {
-        batch.extend(replies(&edge, scope, run, text, now).await?);
+    if phase.is_terminal() {
+        batch.extend(signal::hand_on(&edge, scope, run, now));
+    }
+    if let Some(post) = &posts {
+        batch.extend(replies(&edge, scope, run, post, next_seq, now).await?);
     }
 
     fail_point::reach(FailPoint::AppendArrived);
     let signals = match scope.write(batch).await {
         Ok(results) => signal::from_rows(results.get(signals_at).map_or(&[], Vec::as_slice))?,
         Err(DbError::Refused { code: STALE }) => return repeated(scope, run, &request, next_seq).await,
+        Err(DbError::Refused {
+            code: signal::UNHEARD,
+        }) => return unheard(scope, run, &request).await,
+        Err(DbError::Refused {
+            code: signal::WITHDRAWN,
+        }) => return Err(withdrawn()),
         Err(error) => return Err(error.into()),
     };
     fail_point::reach(FailPoint::AppendStored);
@@ -88,7 +99,7 @@ pub(super) async fn append(
         // The lane is free, or the run is: whoever waits there may go on.
         bell::announce(&edge, scope, &[run]);
     }
-    if reply.is_some() {
+    if posts.is_some() {
         outbox::send_soon(&edge, scope);
     }
     Ok(Json(AppendResponse { next_seq, signals }))
@@ -98,8 +109,9 @@ pub(super) async fn append(
 fn phase_after(events: &[EventBody]) -> Result<Phase, ApiError> {
     let illegal = |message: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "illegal_event", message);
     events.iter().try_fold(Phase::Running, |phase, event| {
-        if matches!(event, EventBody::Leased { .. }) {
-            return Err(illegal("only the edge writes `leased` events".into()));
+        if matches!(event, EventBody::Leased { .. } | EventBody::Poisoned { .. }) {
+            let kind = event.kind();
+            return Err(illegal(format!("only the edge writes `{kind}` events")));
         }
         phase.after(event).map_err(|error| illegal(error.to_string()))
     })
@@ -143,14 +155,19 @@ fn project(
         _ => None,
     };
     let due_at = match last {
-        Some(EventBody::Parked { until, .. }) => Some(*until),
+        Some(
+            EventBody::Parked { until, .. }
+            | EventBody::Paused { until, .. }
+            | EventBody::Asked { until, .. },
+        ) => Some(*until),
         Some(EventBody::Released { .. }) => Some(now),
         _ => None,
     };
     scope.sql(
         "UPDATE runs SET next_seq = ?3, phase = ?4, turns = turns + ?5, cost = cost + ?6, tokens = tokens + ?7, \
          outcome = ?8, due_at = CASE ?4 WHEN 'running' THEN due_at ELSE ?9 END, \
-         lease_id = CASE ?4 WHEN 'running' THEN lease_id END, updated_at = ?10 WHERE workspace_id = ?1 AND id = ?2",
+         lease_id = CASE ?4 WHEN 'running' THEN lease_id END, updated_at = ?10, waits = ?11, \
+         crashes = CASE WHEN ?12 = 1 THEN 0 ELSE crashes END WHERE workspace_id = ?1 AND id = ?2",
         [
             run.into(),
             next_seq.into(),
@@ -161,23 +178,37 @@ fn project(
             outcome.into(),
             due_at.into(),
             now.into(),
+            last.and_then(Waits::after)
+                .map(|waits| waits.as_str().to_owned())
+                .into(),
+            request.events.iter().any(EventBody::is_progress).into(),
         ],
     )
 }
 
-fn reply(events: &[EventBody]) -> Option<&str> {
+/// What the events say in the conversation.
+enum Post {
+    Reply(String),
+    Question(String),
+}
+
+fn posted(events: &[EventBody]) -> Option<Post> {
     match events.last() {
-        Some(EventBody::Completed { reply: Some(text) }) if !text.trim().is_empty() => Some(text),
+        Some(EventBody::Completed { reply: Some(text) }) if !text.trim().is_empty() => {
+            Some(Post::Reply(text.clone()))
+        }
+        Some(EventBody::Asked { question, .. }) => Some(Post::Question(question.posted())),
         _ => None,
     }
 }
 
-/// The reply as effects, one per message of the channel.
+/// A post as effects, one per message of the channel.
 async fn replies(
     edge: &Edge,
     scope: &Scope,
     run: RunId,
-    text: &str,
+    post: &Post,
+    next_seq: u64,
     now: UnixMillis,
 ) -> Result<Vec<Statement>, ApiError> {
     #[derive(Deserialize)]
@@ -197,6 +228,11 @@ async fn replies(
         reply_to,
         ..
     } = opened.work_item;
+    // A run replies once, and may ask more than once.
+    let (text, key) = match post {
+        Post::Reply(text) => (text, format!("{run}/reply")),
+        Post::Question(text) => (text, format!("{run}/question/{next_seq}")),
+    };
     let mut statements = Vec::new();
     for (part, text) in (0u16..).zip(split::split(&reply_to, text)) {
         // The parts are made in the same millisecond and go out in the order of their ids.
@@ -207,7 +243,7 @@ async fn replies(
             integration,
             run: Some(run),
             stream: format!("run/{run}"),
-            idempotency_key: format!("{run}/reply/{part}"),
+            idempotency_key: format!("{key}/{part}"),
             effect: Effect::Reply {
                 to: reply_to.clone(),
                 text,
@@ -216,6 +252,27 @@ async fn replies(
         statements.push(queued.insert(scope, now)?);
     }
     Ok(statements)
+}
+
+/// Answers an append that would have ended the run, or made it ask, with the message that came before it.
+async fn unheard(
+    scope: &Scope,
+    run: RunId,
+    request: &AppendRequest,
+) -> Result<Json<AppendResponse>, ApiError> {
+    let results = scope.read(vec![signal::of_run(scope, run)]).await?;
+    Ok(Json(AppendResponse {
+        next_seq: request.expected_seq,
+        signals: signal::from_rows(results.first().map_or(&[], Vec::as_slice))?,
+    }))
+}
+
+fn withdrawn() -> ApiError {
+    ApiError::new(
+        StatusCode::CONFLICT,
+        signal::WITHDRAWN,
+        "what the run takes in was deleted before it got there; leave it out and append the rest",
+    )
 }
 
 /// Answers an append whose fence did not hold: as the first time, if it is the same append come twice.

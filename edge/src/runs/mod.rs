@@ -5,9 +5,11 @@
 
 pub mod append;
 pub mod bell;
+pub mod control;
 mod credential;
 mod ended;
 pub mod journal;
+mod overdue;
 pub mod poll;
 mod presence;
 mod runner;

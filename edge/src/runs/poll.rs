@@ -28,6 +28,8 @@ use crate::{
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Runs leased by one poll at most.
 const MAX_LEASES: u32 = 64;
+/// Runs among them whose earlier lease had ended without a word: after an outage they come back bit by bit.
+const MAX_TAKEN_OVER: u32 = 16;
 /// Leases renewed by one poll at most.
 const MAX_HELD: usize = 4096;
 
@@ -79,23 +81,23 @@ pub(super) async fn poll(
                 Either::Right(((), still)) => bell = still,
             }
             // Other processes ring no bell here, and a lease runs out silently: look, without writing.
-            if waiting(&runner.scope, edge.now(), &request).await? {
+            if waiting(&edge, &runner.scope, &request).await? {
                 break;
             }
         }
     }
 }
 
-/// Of the runs `r`, those a poll restricted to agents may take; the argument is a JSON array of agents, or null.
+/// Of the runs `q`, those a poll restricted to agents may take; the argument is a JSON array of agents, or null.
 macro_rules! of_agents {
     ($argument:literal) => {
         concat!(
             "AND (",
             $argument,
-            " IS NULL OR (r.agent_id IN (SELECT value FROM json_each(",
+            " IS NULL OR (q.agent_id IN (SELECT value FROM json_each(",
             $argument,
-            ")) AND NOT EXISTS (SELECT 1 FROM agent_versions s WHERE s.agent_id = r.agent_id ",
-            "AND s.version = r.agent_version AND s.spec ->> '$.sprite' = 'run')))"
+            ")) AND NOT EXISTS (SELECT 1 FROM agent_versions s WHERE s.agent_id = q.agent_id ",
+            "AND s.version = q.agent_version AND s.spec ->> '$.sprite' = 'run')))"
         )
     };
 }
@@ -107,22 +109,46 @@ fn only(request: &PollRequest) -> Value {
     }
 }
 
+/// Whether the run `q` may be leased; the arguments are the moment and the crashes after which it may not.
+///
+/// Of each lane only its oldest run, and only while no other of the lane is under way; one that nobody dares to touch holds
+/// nobody up. A lease that ended without a word is taken over at once the first time, and then ever later.
+macro_rules! leasable {
+    ($now:literal, $crashes:literal) => {
+        concat!(
+            "q.due_at <= ",
+            $now,
+            " AND q.phase <> 'waiting' AND (q.phase <> 'running' OR (q.crashes + 1 < ",
+            $crashes,
+            " AND q.due_at + CASE q.crashes WHEN 0 THEN 0 ELSE 500 << 2 * min(q.crashes, 3) END <= ",
+            $now,
+            ")) AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.conversation_id = q.conversation_id ",
+            "AND o.agent_id = q.agent_id AND o.phase IN ('queued', 'running', 'parked', 'waiting') AND o.id <> q.id ",
+            "AND (o.phase IN ('running', 'parked') OR (q.phase = 'queued' AND o.id < q.id ",
+            "AND o.waits IS NOT 'poisoned'))) "
+        )
+    };
+}
+
 /// Whether a poll would have something to tell.
-async fn waiting(scope: &Scope, now: UnixMillis, request: &PollRequest) -> Result<bool, DbError> {
+async fn waiting(edge: &Edge, scope: &Scope, request: &PollRequest) -> Result<bool, DbError> {
     let leasable = if request.room > 0 {
         concat!(
-            "SELECT 1 FROM runs r WHERE r.workspace_id = ?1 AND r.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM runs o ",
-            "WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id ",
-            "AND o.phase IN ('running', 'parked')) ",
+            "SELECT 1 FROM agents a WHERE a.workspace_id = ?1 AND EXISTS (SELECT 1 FROM runs q ",
+            "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND ",
+            leasable!("?2", "?4"),
             of_agents!("?3"),
-            " LIMIT 1"
+            ") LIMIT 1"
         )
     } else {
-        "SELECT 1 WHERE ?1 IS NULL AND ?2 IS NULL AND ?3 IS NULL"
+        "SELECT 1 WHERE ?1 IS NULL AND ?2 IS NULL AND ?3 IS NULL AND ?4 IS NULL"
     };
     let results = scope
         .read(vec![
-            scope.sql(leasable, [now.into(), only(request)]),
+            scope.sql(
+                leasable,
+                [edge.now().into(), only(request), edge.settings.crash_limit.into()],
+            ),
             signal::of_runs(
                 scope,
                 ids(request.held.iter().map(|held| held.run)),
@@ -152,7 +178,7 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
         ids(request.heard.iter().copied()),
     ));
     if request.room > 0 {
-        batch.extend(take(scope, request, lease, now, lease_until));
+        batch.extend(take(edge, scope, request, lease, now));
     }
     let mut results = scope.write(batch).await?.into_iter().skip(fixed);
     let renewed = results.next().unwrap_or_default();
@@ -237,35 +263,37 @@ fn held(request: &PollRequest) -> Value {
 }
 
 /// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
-fn take(
-    scope: &Scope,
-    request: &PollRequest,
-    lease: PollId,
-    now: UnixMillis,
-    lease_until: UnixMillis,
-) -> Vec<Statement> {
+///
+/// Agents take turns, each with what has waited longest; runs whose lease has ended without a word more than once come last.
+fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: UnixMillis) -> Vec<Statement> {
     let leased = EventBody::Leased {
         runner: request.runner.clone(),
     };
     vec![
-        // Of each lane only its oldest run, and only while no other of the lane is under way.
         scope.sql(
             concat!(
                 "UPDATE runs SET phase = 'running', epoch = epoch + 1, next_seq = next_seq + 1, runner = ?2, ",
-                "lease_id = ?3, due_at = ?4, updated_at = ?5 WHERE id IN (SELECT r.id FROM runs r ",
-                "WHERE r.workspace_id = ?1 AND r.due_at <= ?5 AND NOT EXISTS (SELECT 1 FROM runs o ",
-                "WHERE o.agent_id = r.agent_id AND o.conversation_id = r.conversation_id AND o.id <> r.id ",
-                "AND (o.phase IN ('running', 'parked') OR (o.phase = 'queued' AND o.id < r.id AND r.phase = 'queued'))) ",
+                "lease_id = ?3, due_at = ?4, updated_at = ?5, crashes = crashes + (phase = 'running') ",
+                "WHERE id IN (SELECT id FROM (SELECT r.id, r.due_at, r.phase = 'running' AS taken_over, ",
+                "r.phase = 'running' AND r.crashes > 0 AS last, ",
+                "row_number() OVER (PARTITION BY r.agent_id ORDER BY r.due_at) AS turn, ",
+                "row_number() OVER (PARTITION BY r.phase = 'running' ORDER BY r.due_at) AS place ",
+                "FROM agents a JOIN runs r ON r.id IN (SELECT q.id FROM runs q ",
+                "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND ",
+                leasable!("?5", "?8"),
                 of_agents!("?7"),
-                " ORDER BY r.due_at LIMIT ?6)"
+                "ORDER BY q.due_at LIMIT ?6) WHERE a.workspace_id = ?1) WHERE NOT taken_over OR place <= ?9 ",
+                "ORDER BY last, turn, due_at LIMIT ?6)"
             ),
             [
                 request.runner.as_str().into(),
                 lease.into(),
-                lease_until.into(),
+                (now + edge.settings.lease).into(),
                 now.into(),
                 request.room.min(MAX_LEASES).into(),
                 only(request),
+                edge.settings.crash_limit.into(),
+                MAX_TAKEN_OVER.into(),
             ],
         ),
         scope.sql(
@@ -274,7 +302,9 @@ fn take(
             [lease.into(), now.into(), serde_json::to_string(&leased).unwrap_or_default().into()],
         ),
         scope.sql(
-            "SELECT r.id, r.epoch, v.spec, i.settings FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
+            "SELECT r.id, r.epoch, v.spec, i.settings, (SELECT json_group_array(json(body)) FROM (SELECT \
+             json_insert(s.body, '$.id', s.id, '$.run', s.run_id) AS body FROM signals s WHERE s.run_id = r.id \
+             ORDER BY s.id LIMIT 200)) FROM runs r JOIN agent_versions v ON v.agent_id = r.agent_id \
              AND v.version = r.agent_version JOIN integrations i ON i.id = r.integration_id \
              WHERE r.workspace_id = ?1 AND r.lease_id = ?2 ORDER BY r.id",
             [lease.into()],
@@ -316,6 +346,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
             git_origin,
             journal,
             history,
+            signals: row.json(4)?,
         });
     }
     Ok(leases)

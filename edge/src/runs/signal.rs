@@ -1,29 +1,38 @@
 //! Signals: what a run is told from outside. They wait in a table of their own, because only the runner that holds the
-//! lease writes the journal; it hears them with its next poll or append and journals what it makes of them.
+//! lease writes the journal of a run under way; it hears them with its lease, a poll or an append.
+//!
+//! Invariant: a signal is gone in the append that takes it in, or when the run has ended; a message among them is then
+//! handed on to a run of its own. So none is lost and none is taken in twice.
 
 use roost_shared::{
-    RunId, SignalId,
-    event::EventBody,
-    run::Phase,
+    RunId, SignalId, UnixMillis,
     wire::{Signal, SignalBody},
 };
 
-use super::journal;
 use crate::{
-    bells::Topic,
     db::{DbError, Row, Scope, Statement, Value},
     edge::Edge,
-    error::ApiError,
 };
 
-/// The signals of some runs, but for those that were heard; both are JSON arrays of ids.
+/// The refusal of an append that takes in a signal that is not there any more.
+pub(super) const WITHDRAWN: &str = "signal_withdrawn";
+/// The refusal of an append that ends the run, or asks, while a message waits to be heard.
+pub(super) const UNHEARD: &str = "unheard";
+
+/// The signals of some runs, but for those that were heard, the oldest of them; both are JSON arrays of ids.
 pub(super) fn of_runs(scope: &Scope, runs: Value, heard: Value) -> Statement {
     scope.sql(
         "SELECT id, run_id, body FROM signals WHERE workspace_id = ?1 \
          AND run_id IN (SELECT value FROM json_each(?2)) \
-         AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY id",
+         AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY id LIMIT 200",
         [runs, heard],
     )
+}
+
+/// The signals of one run.
+pub(super) fn of_run(scope: &Scope, run: RunId) -> Statement {
+    let runs = Value::Text(serde_json::json!([run]).to_string());
+    of_runs(scope, runs, Value::Text("[]".into()))
 }
 
 /// The rows of [`of_runs`].
@@ -39,88 +48,92 @@ pub(super) fn from_rows(rows: &[Row]) -> Result<Vec<Signal>, DbError> {
         .collect()
 }
 
-/// What cancelling a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It was waiting, and is cancelled now.
-    Now,
-    /// A runner drives it; the runner has been told.
-    Soon,
-    /// It had ended before.
-    TooLate,
-}
-
-/// Cancels a run, whatever it is doing.
-///
-/// # Errors
-/// 404 when there is no such run, 503 when the database is away.
-pub async fn cancel(edge: &Edge, scope: &Scope, run: RunId, by: &str) -> Result<Cancelled, ApiError> {
-    // A run may be leased between the look and the write; then the write is refused and the look is made again.
-    for _ in 0..4 {
-        let rows = scope
-            .query(
-                "SELECT phase, next_seq, epoch FROM runs WHERE workspace_id = ?1 AND id = ?2",
-                [run.into()],
-            )
-            .await?;
-        let row = rows.first().ok_or_else(|| ApiError::not_found("run"))?;
-        let phase = Phase::from_name(row.text(0)?).ok_or_else(|| ApiError::not_found("run"))?;
-        let (next_seq, epoch) = (row.unsigned(1)?, row.unsigned(2)?);
-        let written = match phase {
-            Phase::Completed | Phase::Failed | Phase::Cancelled => return Ok(Cancelled::TooLate),
-            Phase::Running => scope
-                .write(vec![send(edge, scope, run, by)])
-                .await
-                .map(|_| Cancelled::Soon),
-            Phase::Queued | Phase::Parked => {
-                let event = EventBody::Cancelled { by: by.to_owned() };
-                scope
-                    .write(end(edge, scope, run, &event, next_seq, epoch))
-                    .await
-                    .map(|_| Cancelled::Now)
-            }
-        };
-        match written {
-            Ok(cancelled) => {
-                edge.bells
-                    .ring(&Topic::Signals(scope.workspace().into()), usize::MAX);
-                edge.bells.ring(&Topic::Journal(run), usize::MAX);
-                return Ok(cancelled);
-            }
-            Err(DbError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(DbError::Unavailable("the run changes too often".into()).into())
-}
-
-fn send(edge: &Edge, scope: &Scope, run: RunId, by: &str) -> Statement {
-    let body = SignalBody::Cancel { by: by.to_owned() };
+/// Tells a run something, once: the same again while it has not been heard changes nothing.
+pub(super) fn send(edge: &Edge, scope: &Scope, run: RunId, body: &SignalBody) -> Statement {
     scope.sql(
-        "INSERT INTO signals (workspace_id, id, run_id, body, created_at) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS \
-         (SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?3 AND body = ?4)",
+        "INSERT INTO signals (workspace_id, id, run_id, kind, body, created_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
+         WHERE NOT EXISTS (SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?3 AND body = ?5)",
         [
             SignalId::new(edge.now(), edge.entropy()).into(),
             run.into(),
-            serde_json::to_string(&body).unwrap_or_default().into(),
+            body.kind().into(),
+            serde_json::to_string(body).unwrap_or_default().into(),
             edge.now().into(),
         ],
     )
 }
 
-/// Ends a run that no runner drives.
-fn end(edge: &Edge, scope: &Scope, run: RunId, event: &EventBody, seq: u64, epoch: u64) -> Vec<Statement> {
-    vec![
+/// The signals an append takes in are there, and are gone with it.
+pub(super) fn take_in(scope: &Scope, run: RunId, signals: &[SignalId]) -> [Statement; 2] {
+    let ids = Value::Text(serde_json::to_string(signals).unwrap_or_default());
+    [
         scope.guard(
-            "run_moved",
-            "SELECT 1 FROM runs WHERE workspace_id = ?1 AND id = ?2 AND next_seq = ?3 AND phase IN ('queued', 'parked')",
-            [run.into(), seq.into()],
+            WITHDRAWN,
+            "SELECT 1 WHERE (SELECT count(*) FROM signals WHERE workspace_id = ?1 AND run_id = ?2 \
+             AND id IN (SELECT value FROM json_each(?3))) = json_array_length(?3)",
+            [run.into(), ids.clone()],
         ),
-        journal::insert(scope, run, seq, epoch, edge.now(), event),
         scope.sql(
-            "UPDATE runs SET phase = ?3, next_seq = next_seq + 1, due_at = NULL, lease_id = NULL, updated_at = ?4 \
-             WHERE workspace_id = ?1 AND id = ?2",
-            [run.into(), Phase::Cancelled.as_str().into(), edge.now().into()],
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND id IN (SELECT value FROM json_each(?3))",
+            [run.into(), ids],
+        ),
+    ]
+}
+
+/// Holds a batch back while a message for the run waits to be heard.
+pub(super) fn all_heard(scope: &Scope, run: RunId) -> Statement {
+    scope.guard(
+        UNHEARD,
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'steer')",
+        [run.into()],
+    )
+}
+
+/// Takes back what asked the run to pause; its rows are what was taken back.
+pub(super) fn forget_pauses(scope: &Scope, run: RunId) -> Statement {
+    scope.sql(
+        "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'pause' RETURNING id",
+        [run.into()],
+    )
+}
+
+/// For a run that ends: messages it has not heard become one run after it, the first of them as its beginning, and what
+/// else it was told is forgotten. Part of the batch that ends it.
+pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, now: UnixMillis) -> Vec<Statement> {
+    let next: Value = RunId::new(now, edge.entropy()).into();
+    vec![
+        scope.sql(
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind <> 'steer'",
+            [run.into()],
+        ),
+        scope.sql(
+            "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, integration_id, \
+             trust, phase, next_seq, due_at, created_at, updated_at) SELECT ?1, ?3, s.body ->> '$.work_item.id', \
+             r.agent_id, a.version, r.conversation_id, r.integration_id, s.body ->> '$.work_item.actor.trust', 'queued', \
+             1, ?4, ?4, ?4 FROM signals s JOIN runs r ON r.id = s.run_id JOIN agents a ON a.id = r.agent_id \
+             WHERE s.workspace_id = ?1 AND s.run_id = ?2 AND s.body ->> '$.change' IS 'said' ORDER BY s.id LIMIT 1",
+            [run.into(), next.clone(), now.into()],
+        ),
+        scope.sql(
+            "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT ?1, n.id, 0, 0, ?4, \
+             json_object('type', 'opened', 'work_item', s.body -> '$.work_item', 'agent', n.agent_id, \
+             'agent_version', n.agent_version) FROM runs n JOIN signals s ON s.run_id = ?2 \
+             AND s.body ->> '$.work_item.id' = n.work_item_id WHERE n.workspace_id = ?1 AND n.id = ?3",
+            [run.into(), next.clone(), now.into()],
+        ),
+        scope.sql(
+            "UPDATE joined SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 AND work_item_id IN \
+             (SELECT body ->> '$.work_item.id' FROM signals WHERE run_id = ?2)",
+            [run.into(), next.clone()],
+        ),
+        scope.sql(
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND (body ->> '$.work_item.id' IN \
+             (SELECT work_item_id FROM runs WHERE id = ?3) OR NOT EXISTS (SELECT 1 FROM runs WHERE id = ?3))",
+            [run.into(), next.clone()],
+        ),
+        scope.sql(
+            "UPDATE signals SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2",
+            [run.into(), next],
         ),
     ]
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use roost_shared::{UnixMillis, wire::TickResponse};
 
-use super::runner::Runner;
+use super::{overdue, runner::Runner};
 use crate::{
     bells::Topic,
     db::{DbError, Scope},
@@ -31,6 +31,7 @@ pub(super) async fn tick(
 pub(crate) async fn run(edge: &Edge, scope: &Scope) -> Result<TickResponse, DbError> {
     let sent = outbox::send_due(edge, scope).await?;
     forget(edge, scope).await?;
+    overdue::settle(edge, scope).await?;
     // A lease that ran out, or a parked run whose time has come, rings for itself.
     edge.bells.ring(&Topic::Work(scope.workspace().into()), 1);
     Ok(TickResponse {
@@ -59,8 +60,9 @@ async fn next_due(scope: &Scope) -> Result<Option<UnixMillis>, DbError> {
     let rows = scope
         .query(
             "SELECT min(due) FROM (SELECT min(due_at) AS due FROM effects WHERE workspace_id = ?1 \
-             AND due_at IS NOT NULL UNION ALL SELECT min(due_at) FROM runs WHERE workspace_id = ?1 \
-             AND due_at IS NOT NULL)",
+             AND due_at IS NOT NULL UNION ALL SELECT min((SELECT min(r.due_at) FROM runs r \
+             WHERE r.workspace_id = ?1 AND r.agent_id = a.id AND r.due_at IS NOT NULL)) FROM agents a \
+             WHERE a.workspace_id = ?1)",
             [],
         )
         .await?;

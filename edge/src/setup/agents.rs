@@ -2,7 +2,7 @@
 
 use roost_shared::{
     AgentId,
-    agent::{AgentSpec, RunLimits},
+    agent::{AgentSpec, LaneRules, RunLimits},
     sprite::SpriteOwner,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct AgentDraft {
     /// Whose computer its runs work on.
     #[serde(default)]
     pub sprite: SpriteOwner,
+    /// What becomes of messages that arrive while it is at work in their conversation.
+    #[serde(default)]
+    pub lane: LaneRules,
     /// What a run may use up.
     #[serde(default)]
     pub limits: RunLimits,
@@ -139,6 +142,7 @@ fn spec(id: AgentId, version: i64, draft: AgentDraft) -> AgentSpec {
         model,
         tools,
         sprite,
+        lane,
         limits,
         enabled: _,
     } = draft;
@@ -151,6 +155,7 @@ fn spec(id: AgentId, version: i64, draft: AgentDraft) -> AgentSpec {
         model,
         tools,
         sprite,
+        lane,
         limits,
     }
 }
@@ -167,6 +172,11 @@ fn check_agent(draft: &AgentDraft) -> Result<(), ApiError> {
     }
     if draft.persona.len() > 32_768 {
         return Err(ApiError::invalid("a persona is at most 32,768 bytes"));
+    }
+    if draft.lane.debounce_ms > LaneRules::MOST_DEBOUNCE_MS {
+        return Err(ApiError::invalid(
+            "a debounce is at most 300,000 ms, which is five minutes",
+        ));
     }
     match draft.model.split_once('/') {
         Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok(()),

@@ -26,7 +26,7 @@ use roost_edge::{
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
 use roost_shared::{
-    agent::{AgentSpec, RunLimits},
+    agent::{AgentSpec, LaneMode, LaneRules, RunLimits},
     sprite::SpriteOwner,
 };
 use serde_json::{Value, json};
@@ -70,6 +70,11 @@ impl TestEdge {
 
     /// A generic integration `hooks` whose messages all go to the agent `handle`.
     pub async fn employ(&self, handle: &str) -> (AgentSpec, Integration) {
+        self.hire(handle, LaneRules::default()).await
+    }
+
+    /// As [`TestEdge::employ`], with rules for the agent's lanes.
+    pub async fn hire(&self, handle: &str, lane: LaneRules) -> (AgentSpec, Integration) {
         let scope = self.edge.scope(DEFAULT_WORKSPACE);
         let draft = AgentDraft {
             handle: handle.into(),
@@ -78,6 +83,7 @@ impl TestEdge {
             model: "scripted/demo".into(),
             tools: Vec::new(),
             sprite: SpriteOwner::Agent,
+            lane,
             limits: RunLimits::default(),
             enabled: true,
         };
@@ -133,6 +139,11 @@ impl TestEdge {
     }
 }
 
+/// Rules for lanes.
+pub fn lane(mode: LaneMode, debounce_ms: u32) -> LaneRules {
+    LaneRules { mode, debounce_ms }
+}
+
 /// A runner token of the edge.
 pub fn runner_token(edge: &Edge) -> String {
     let span = Duration::from_secs(3600);
@@ -170,8 +181,24 @@ pub fn hooks() -> IntegrationDraft {
 
 /// A properly signed message to `hooks`.
 pub fn signed(id: &str, conversation: &str, text: &str) -> Request<Body> {
+    sent(
+        id,
+        &json!({"text": text, "conversation": conversation, "actor": "a user"}),
+    )
+}
+
+/// The same from somebody the channel vouches for.
+pub fn signed_by_member(id: &str, conversation: &str, text: &str) -> Request<Body> {
+    let actor = json!({"id": "7", "name": "a member", "trust": "member"});
+    sent(
+        id,
+        &json!({"text": text, "conversation": conversation, "actor": actor}),
+    )
+}
+
+fn sent(id: &str, body: &Value) -> Request<Body> {
     use hmac::{Hmac, KeyInit, Mac};
-    let body = json!({"text": text, "conversation": conversation, "actor": "a user"}).to_string();
+    let body = body.to_string();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     Request::post("/hooks/main/hooks")

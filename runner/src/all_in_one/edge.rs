@@ -42,6 +42,7 @@ pub async fn bind(config: &Config, master: &MasterKey) -> Result<BoundEdge, Fail
     let settings = Settings {
         lease: Duration::from_secs(config.edge.lease_s),
         send_within: Duration::from_secs(config.edge.send_within_s),
+        crash_limit: config.edge.crash_limit.max(1),
         private_addresses: match config.edge.private_addresses {
             config::PrivateAddresses::Refused => PrivateAddresses::Refused,
             config::PrivateAddresses::Allowed => PrivateAddresses::Allowed,

@@ -10,12 +10,7 @@ use roost_shared::{
     transcript::{Block, Message, Role},
 };
 
-use super::{
-    context,
-    drive::{Drive, Interrupt},
-    journal::Stopped,
-    think::Unanswered,
-};
+use super::{context, drive::Drive, ears::Interrupt, journal::Stopped, think::Unanswered};
 use crate::model::{ModelError, ModelRequest};
 
 const SUMMARISE: &str = "\

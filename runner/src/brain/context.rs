@@ -9,14 +9,12 @@ use std::{fmt::Write, sync::Arc};
 use roost_shared::{
     RunId,
     agent::AgentSpec,
+    outside::{cut, quote, who},
     sprite::SpriteOwner,
     transcript::{Block, Message, Role},
     wire::{Exchange, Lease},
-    work::{Actor, ReplyTo, Trust, WorkItem},
+    work::{ReplyTo, WorkItem},
 };
-
-/// Characters of one piece of outside text that the model is shown.
-const PIECE: usize = 40_000;
 
 /// The system prompt, the parts that change least first.
 pub fn system(agent: &AgentSpec) -> Arc<[String]> {
@@ -64,7 +62,7 @@ pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
         );
     }
     if !item.conversation.title.trim().is_empty() {
-        outside(
+        quote(
             &mut text,
             run,
             "title of the conversation",
@@ -77,15 +75,15 @@ pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
             earlier(&mut text, run, exchange);
         }
     }
-    for quote in &item.context {
-        let by = quote
+    for piece in &item.context {
+        let by = piece
             .by
             .as_ref()
             .map_or_else(String::new, |by| format!(", by {}", who(by)));
-        outside(&mut text, run, &format!("{}{by}", quote.label), &quote.text);
+        quote(&mut text, run, &format!("{}{by}", piece.label), &piece.text);
     }
     let _ = write!(text, "\n\nThe message to you ({}):", item.kind);
-    outside(
+    quote(
         &mut text,
         run,
         &format!("message from {}", who(&item.actor)),
@@ -112,7 +110,7 @@ pub fn conversation(opening: &Arc<Message>, transcript: Vec<Arc<Message>>) -> Ve
 }
 
 fn earlier(text: &mut String, run: RunId, exchange: &Exchange) {
-    outside(
+    quote(
         text,
         run,
         &format!("message from {}", who(&exchange.actor)),
@@ -123,33 +121,5 @@ fn earlier(text: &mut String, run: RunId, exchange: &Exchange) {
             let _ = write!(text, "\n\nYou replied:\n{}", cut(reply));
         }
         None => text.push_str("\n\nYou did not reply."),
-    }
-}
-
-fn outside(text: &mut String, run: RunId, label: &str, content: &str) {
-    let _ = write!(
-        text,
-        "\n\n[outside {run}: {label}]\n{}\n[end of outside {run}]",
-        cut(content)
-    );
-}
-
-fn who(actor: &Actor) -> String {
-    let trust = match actor.trust {
-        Trust::Member => "member",
-        Trust::Outsider => "outsider",
-    };
-    format!("{:?} ({trust})", actor.name)
-}
-
-/// The text, or its beginning and a note of how much is missing.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(PIECE) {
-        None => text.to_owned(),
-        Some((end, _)) => format!(
-            "{}\n[{} bytes more were left out]",
-            &text[..end],
-            text.len() - end
-        ),
     }
 }

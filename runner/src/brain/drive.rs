@@ -7,23 +7,26 @@ use roost_shared::{
     AgentId,
     event::EventBody,
     fail_point::{self, FailPoint},
+    question::PATIENCE,
     run::Next,
     transcript::Message,
-    wire::{Lease, Signal, SignalBody},
+    wire::Lease,
 };
 
 use super::{
     context,
+    ears::{Ears, Interrupt},
     journal::{EdgeStore, Journal, Stopped, Store},
     room::Room,
 };
 use crate::{
+    clock,
     edge_client::EdgeClient,
     model::Gateway,
     random,
     sprite::Sprites,
     tool::{ToolContext, ToolDefinition, Tools},
-    worker::{Control, Drain, Driver},
+    worker::{Control, Driver},
 };
 
 /// The most that chance adds to a pause, as a share of it.
@@ -135,7 +138,7 @@ impl Driver for Brain {
                 }
             };
             let sessions = journal.read(|state| state.sessions.clone()).await;
-            let mut drive = Drive::new(brain, lease, control, journal);
+            let mut drive = Drive::new(brain, lease, control, journal).await;
             for (purpose, (sprite, session)) in sessions {
                 if sprite == drive.lease.sprite {
                     drive.context.resume_session(&purpose, &session).await;
@@ -166,35 +169,19 @@ pub(super) struct Drive {
     pub(super) context: ToolContext,
     pub(super) sprites: Sprites,
     pub(super) sprite_is_there: bool,
-    control: Control,
-}
-
-/// Why work was interrupted.
-pub(super) enum Interrupt {
-    /// A person stops the run.
-    Cancel {
-        /// Who.
-        by: String,
-    },
-    /// The runner shuts down.
-    Drain,
+    pub(super) ears: Ears,
 }
 
 impl Drive {
-    fn new(brain: Brain, lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
-        let item = lease.journal.iter().find_map(|event| match &event.body {
-            EventBody::Opened { work_item, .. } => Some(work_item.clone()),
-            _ => None,
-        });
-        let opening = item.map(|item| context::opening(&lease, &item));
+    async fn new(brain: Brain, mut lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
+        let opening = journal
+            .read(|state| context::opening(&lease, &state.work_item))
+            .await;
         let tools = brain.tools.only(&lease.agent.tools);
         let sprite = brain.sprites.sprite(&lease.sprite);
         Self {
             system: context::system(&lease.agent),
-            opening: Arc::new(opening.unwrap_or(Message {
-                role: roost_shared::transcript::Role::User,
-                blocks: Vec::new(),
-            })),
+            opening: Arc::new(opening),
             definitions: tools.definitions().into(),
             context: match &lease.git_origin {
                 Some(origin) => {
@@ -207,17 +194,18 @@ impl Drive {
             sprite_is_there: false,
             tools,
             brain,
+            ears: Ears::new(control, std::mem::take(&mut lease.signals)),
             lease,
             journal,
-            control,
         }
     }
 
     async fn run(&mut self) -> Result<(), Stopped> {
         loop {
-            if let Some(interrupt) = self.interrupted().await {
+            if let Some(interrupt) = self.ears.interrupted(&self.journal).await {
                 return self.stop(interrupt).await;
             }
+            self.listen().await?;
             let went = match self.journal.read(|state| state.next()).await {
                 Next::Rest => return Ok(()),
                 Next::CallModel => self.think().await?,
@@ -226,7 +214,8 @@ impl Drive {
                 Next::Complete(text) => {
                     fail_point::reach(FailPoint::EndReached);
                     let reply = (!text.trim().is_empty()).then_some(text);
-                    return self.journal.write(vec![EventBody::Completed { reply }]).await;
+                    self.journal.write(vec![EventBody::Completed { reply }]).await?;
+                    None
                 }
                 Next::Refused(text) => return self.journal.write(vec![refused(&text)]).await,
             };
@@ -236,59 +225,35 @@ impl Drive {
         }
     }
 
+    /// Takes in what was said since the last turn.
+    async fn listen(&mut self) -> Result<(), Stopped> {
+        let ears = &mut self.ears;
+        let events = self.journal.read(|state| ears.said(state)).await;
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.journal.write(events).await?;
+        // The message that began the run may read otherwise now.
+        let lease = &self.lease;
+        let opening = self
+            .journal
+            .read(|state| context::opening(lease, &state.work_item));
+        self.opening = Arc::new(opening.await);
+        Ok(())
+    }
+
     async fn stop(&self, interrupt: Interrupt) -> Result<(), Stopped> {
         let event = match interrupt {
-            Interrupt::Cancel { by } => EventBody::Cancelled { by },
+            Interrupt::Cancel { by } => EventBody::Cancelled { by, reason: None },
+            Interrupt::Pause { by } => EventBody::Paused {
+                by,
+                until: clock::now() + PATIENCE,
+            },
             Interrupt::Drain => EventBody::Released {
                 reason: "the runner shuts down".into(),
             },
         };
         self.journal.write(vec![event]).await
-    }
-
-    /// Whether something interrupts the run right now.
-    async fn interrupted(&mut self) -> Option<Interrupt> {
-        let mut signals = self.journal.take_signals().await;
-        while let Ok(signal) = self.control.signals.try_recv() {
-            signals.push(signal);
-        }
-        if let Some(cancel) = signals.into_iter().map(cancel).next() {
-            return Some(cancel);
-        }
-        (*self.control.drain.borrow() >= Drain::Soon).then_some(Interrupt::Drain)
-    }
-
-    /// Does `work` unless a person stops the run meanwhile, or the runner can't wait for it any longer; then the work is
-    /// dropped.
-    pub(super) async fn unless_interrupted<T>(
-        control: &mut Control,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Interrupt> {
-        tokio::select! {
-            biased;
-            Some(signal) = control.signals.recv() => Err(cancel(signal)),
-            Ok(_) = control.drain.wait_for(|drain| *drain == Drain::Now) => Err(Interrupt::Drain),
-            done = work => Ok(done),
-        }
-    }
-
-    /// Waits, unless a person stops the run or the runner shuts down meanwhile.
-    pub(super) async fn wait(&mut self, span: Duration) -> Option<Interrupt> {
-        tokio::select! {
-            Some(signal) = self.control.signals.recv() => Some(cancel(signal)),
-            Ok(_) = self.control.drain.wait_for(|drain| *drain >= Drain::Soon) => Some(Interrupt::Drain),
-            () = tokio::time::sleep(span) => None,
-        }
-    }
-
-    pub(super) fn control(&mut self) -> &mut Control {
-        &mut self.control
-    }
-}
-
-fn cancel(signal: Signal) -> Interrupt {
-    match signal.body {
-        SignalBody::Cancel { by } => Interrupt::Cancel { by },
     }
 }
 

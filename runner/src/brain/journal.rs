@@ -22,6 +22,9 @@ use crate::{
     tool::{CredentialSource, Remote, SessionLog, SessionLogError},
 };
 
+/// The edge's refusal of events that take in what was taken back.
+const SIGNAL_WITHDRAWN: &str = "signal_withdrawn";
+
 /// Where journals are kept: the edge, or in tests a list.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -130,6 +133,9 @@ impl Journal {
 
     /// Appends events, in order, all or none. Writers take turns, so that the seqs follow each other.
     ///
+    /// Events that end the run, make it ask, or take in what it was told may be held back by something that came before them:
+    /// then nothing is written, the state stays as it is, and what is to be heard is among the signals, or was taken back.
+    ///
     /// # Errors
     /// When the run is no longer this runner's; then nothing can be written any more.
     pub async fn write(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
@@ -146,12 +152,16 @@ impl Journal {
         match self.store.append(self.run, &request).await {
             Ok(response) => {
                 fail_point::reach(FailPoint::EventsWritten);
-                for event in &request.events {
-                    inner.state.apply(event);
+                // There is something to hear before the run may end or ask: nothing was written.
+                if response.next_seq > request.expected_seq {
+                    for event in &request.events {
+                        inner.state.apply(event);
+                    }
                 }
                 inner.signals.extend(response.signals);
                 Ok(())
             }
+            Err(EdgeError::Refused(problem)) if problem.code == SIGNAL_WITHDRAWN => Ok(()),
             Err(error) => {
                 let stopped = Stopped(error);
                 inner.stopped = Some(stopped.clone());

@@ -3,10 +3,12 @@
 //! Invariant: what the journal does not hold has not happened. A model answer is journaled before anything is done about
 //! it, a tool that must not run twice is journaled before it begins, and after a crash the journal alone says how to go on.
 
+mod ask;
 mod budget;
 mod compact;
 pub mod context;
 mod drive;
+mod ears;
 mod journal;
 mod room;
 mod sprite;

@@ -9,12 +9,7 @@ use std::time::Duration;
 use roost_shared::{event::EventBody, run::PendingCall, sprite::SpriteOwner};
 use tokio::time::timeout;
 
-use super::{
-    drive::{Drive, Interrupt},
-    journal::Stopped,
-    room::Needs,
-    work::finished,
-};
+use super::{drive::Drive, ears::Interrupt, journal::Stopped, room::Needs, work::finished};
 use crate::{clock, sprite::SpriteError, tool::ToolOutput};
 
 /// What a call is answered with whose sprite was deleted under it.
@@ -66,7 +61,7 @@ impl Drive {
             return Ok(Ok(Ready::Yes));
         }
         let (sprites, name) = (self.sprites.clone(), self.lease.sprite.clone());
-        let ensured = Self::unless_interrupted(self.control(), sprites.ensure(&name)).await;
+        let ensured = self.ears.unless_interrupted(sprites.ensure(&name)).await;
         match ensured {
             Ok(Ok(_)) => {
                 self.sprite_is_there = true;

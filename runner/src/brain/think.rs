@@ -9,11 +9,7 @@ use roost_shared::{
     transcript::{Answer, Block, Message, StopReason, Usage},
 };
 
-use super::{
-    context,
-    drive::{Drive, Interrupt},
-    journal::Stopped,
-};
+use super::{context, drive::Drive, ears::Interrupt, journal::Stopped};
 use crate::{
     clock,
     model::{ModelError, ModelRequest},
@@ -85,7 +81,7 @@ impl Drive {
                 Unanswered { error, usage, cost }
             })
         };
-        Self::unless_interrupted(self.control(), asking).await
+        self.ears.unless_interrupted(asking).await
     }
 
     async fn answered(&mut self, answer: Answer) -> Result<Option<Interrupt>, Stopped> {
@@ -141,7 +137,7 @@ impl Drive {
             return Ok(None);
         }
         self.journal.write(vec![failed]).await?;
-        Ok(self.wait(pause).await)
+        Ok(self.ears.wait(pause).await)
     }
 }
 

@@ -4,7 +4,8 @@
 //! something. Before a step its calls are journaled as begun, in the append that carries the results of the step before
 //! (for the first step: the answer itself); so a turn costs one append per step and one for the last results, and at
 //! every moment the journal shows at most one changing call as begun and unanswered. A crash between two appends leaves
-//! either a call that has not begun, which is made, or that one call, which is made again only if that does no harm.
+//! either a call that has not begun, which is made, or that one call, which is made again only if that does no harm; else a
+//! person is asked: see [`super::ask`].
 
 use std::time::Instant;
 
@@ -13,21 +14,19 @@ use roost_shared::{
     effect::EffectClass,
     event::EventBody,
     fail_point::{self, FailPoint},
-    run::{INTERRUPTED, PendingCall},
+    run::PendingCall,
     transcript::ToolResult,
 };
 
 use super::{
-    drive::{Drive, Interrupt},
+    ask::Ruling,
+    drive::Drive,
+    ears::Interrupt,
     journal::Stopped,
     room::Needs,
     sprite::{Made, Ready},
 };
 use crate::tool::ToolOutput;
-
-/// What a call is answered with that nobody has approved.
-const UNAPPROVED: &str = "not run: this tool needs a person's approval, and there is no way to give one in this run; say in \
-    your reply what you would have done and ask for it";
 
 impl Drive {
     /// Makes the calls; `first` is written with the first step's beginning.
@@ -37,22 +36,22 @@ impl Drive {
         calls: Vec<PendingCall>,
     ) -> Result<Option<Interrupt>, Stopped> {
         let mut unwritten = first;
-        let (torn, calls): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| is_in_doubt(call.started));
-        unwritten.extend(
-            torn.into_iter()
-                .map(|pending| finished(&pending, ToolOutput::error(INTERRUPTED), 0)),
-        );
-        let (unapproved, calls): (Vec<_>, Vec<_>) = calls
-            .into_iter()
-            .partition(|call| self.class(call) == EffectClass::NeedsApproval);
-        unwritten.extend(
-            unapproved
-                .into_iter()
-                .map(|pending| finished(&pending, ToolOutput::error(UNAPPROVED), 0)),
-        );
         let turn = self.journal.read(|state| state.turns).await + answers(&unwritten);
         let mut calls = calls.into_iter().peekable();
         while let Some(call) = calls.next() {
+            match self.ruling(&call) {
+                Ruling::Make => {}
+                Ruling::Answer(output) => {
+                    unwritten.push(finished(&call, output, 0));
+                    continue;
+                }
+                Ruling::Ask(question) => {
+                    // On its own: it may be held back, and then what went before must stand all the same.
+                    self.journal.write(unwritten).await?;
+                    self.ask_person(question).await?;
+                    return Ok(None);
+                }
+            }
             let mut step = vec![call];
             if self.class(&step[0]) == EffectClass::Pure {
                 while let Some(next) = calls.next_if(|next| self.class(next) == EffectClass::Pure) {
@@ -90,7 +89,7 @@ impl Drive {
         Ok(None)
     }
 
-    fn class(&self, pending: &PendingCall) -> EffectClass {
+    pub(super) fn class(&self, pending: &PendingCall) -> EffectClass {
         self.tools.effect_class(&pending.call.name)
     }
 
@@ -107,7 +106,7 @@ impl Drive {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             (pending, output, took_ms)
         }));
-        Self::unless_interrupted(self.control(), calls).await
+        self.ears.unless_interrupted(calls).await
     }
 }
 
@@ -117,14 +116,6 @@ fn answers(unwritten: &[EventBody]) -> u32 {
         .iter()
         .filter(|event| matches!(event, EventBody::ModelAnswered(_)));
     u32::try_from(answers.count()).unwrap_or(u32::MAX)
-}
-
-/// A call that had begun on a runner that is gone, and that must not be made twice.
-fn is_in_doubt(started: Option<EffectClass>) -> bool {
-    matches!(
-        started,
-        Some(EffectClass::AtMostOnce | EffectClass::NeedsApproval)
-    )
 }
 
 pub(super) fn finished(pending: &PendingCall, output: ToolOutput, took_ms: u64) -> EventBody {

@@ -96,7 +96,7 @@ impl<'a, F: FnMut(&Moment)> Moments<'a, F> {
             EventBody::Failed { code, message } => {
                 self.end(now, Phase::Failed, Some(format!("{code}: {message}")));
             }
-            EventBody::Cancelled { by } => self.end(now, Phase::Cancelled, Some(format!("by {by}"))),
+            EventBody::Cancelled { by, .. } => self.end(now, Phase::Cancelled, Some(format!("by {by}"))),
             _ => {}
         }
         self.is_over()

@@ -90,6 +90,8 @@ pub struct Worker {
 
 /// The longest a poll is held by the edge, whatever the lease.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Signals named as heard in one poll; the edge tells the others again, which does no harm.
+const MOST_HEARD: usize = 4_096;
 /// Pauses after a failed poll: this, doubling, at most [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -274,6 +276,7 @@ impl<'a> Shift<'a> {
                 .held
                 .values()
                 .flat_map(|driven| driven.heard.iter().copied())
+                .take(MOST_HEARD)
                 .collect(),
             only: self.worker.driver.only(),
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
@@ -302,6 +305,7 @@ impl<'a> Shift<'a> {
         for lease in response.leases {
             fail_point::reach(FailPoint::LeaseHeard);
             let (run, epoch) = (lease.run, lease.epoch);
+            let heard = lease.signals.iter().map(|signal| signal.id).collect();
             let (signals, hears) = mpsc::unbounded_channel();
             let control = Control {
                 signals: hears,
@@ -317,7 +321,7 @@ impl<'a> Shift<'a> {
                 run,
                 Driven {
                     epoch,
-                    heard: Vec::new(),
+                    heard,
                     signals,
                     abort,
                 },

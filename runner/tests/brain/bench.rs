@@ -23,14 +23,15 @@ use roost_runner::{
     worker::{Control, Drain, Driver},
 };
 use roost_shared::{
-    AgentId, IntegrationId, RunId, UnixMillis, WorkItemId,
-    agent::{AgentSpec, RunLimits},
+    AgentId, IntegrationId, RunId, SignalId, UnixMillis, WorkItemId,
+    agent::{AgentSpec, LaneRules, RunLimits},
     effect::EffectClass,
     event::{Event, EventBody},
+    question::{Choice, Decision},
     run::RunState,
     sprite::SpriteOwner,
     transcript::ToolResult,
-    wire::{AppendRequest, AppendResponse, Lease, Signal},
+    wire::{AppendRequest, AppendResponse, Lease, Signal, SignalBody},
     work::{Actor, Conversation, ReplyTo, Trust, WorkItem},
 };
 use serde_json::{Value, json};
@@ -51,9 +52,14 @@ pub(crate) enum Crash {
     After,
 }
 
+/// Something that happens to a journal.
+pub(crate) type Late = Box<dyn FnOnce(&Memory) + Send>;
+
 /// A journal in memory. Its `crash` happens once, at the append of that number; later appends of that driver fail too.
 pub(crate) struct Memory {
     signals: Mutex<Vec<Signal>>,
+    /// What happens just before the run completes, once.
+    pub(crate) late: Mutex<Option<Late>>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) appends: AtomicU32,
     pub(crate) crash: Mutex<Option<(u32, Crash)>>,
@@ -89,6 +95,7 @@ impl Memory {
         };
         let memory = Self {
             signals: Mutex::default(),
+            late: Mutex::default(),
             events: Mutex::default(),
             appends: AtomicU32::new(0),
             crash: Mutex::default(),
@@ -110,7 +117,7 @@ impl Memory {
 
     /// A lease as the edge would give it next.
     pub(crate) fn lease(&self, agent: &AgentSpec) -> Lease {
-        let epoch = self.events.lock().unwrap().last().unwrap().epoch + 1;
+        let epoch = self.epoch() + 1;
         self.push(
             epoch,
             EventBody::Leased {
@@ -128,7 +135,27 @@ impl Memory {
             git_origin: None,
             journal: self.events.lock().unwrap().clone(),
             history: Vec::new(),
+            signals: self.signals.lock().unwrap().clone(),
         }
+    }
+
+    /// A person answers the open question, as the edge would write it.
+    pub(crate) fn answer(&self, choice: Choice) {
+        self.push(self.epoch(), EventBody::Resumed { by: "a user".into() });
+        let decision = Decision {
+            choice: Some(choice),
+            by: "a user".into(),
+            text: String::new(),
+        };
+        self.signal(Signal {
+            id: SignalId::new(UnixMillis(1), [self.epoch() as u8; 10]),
+            run: run_id(),
+            body: SignalBody::Answer { decision },
+        });
+    }
+
+    fn epoch(&self) -> u64 {
+        self.events.lock().unwrap().last().unwrap().epoch
     }
 
     /// Another work item than the usual one.
@@ -190,6 +217,26 @@ impl Store for Memory {
             .map(|event| (event.seq + 1, event.epoch))
             .unwrap();
         assert_eq!(current, (request.expected_seq, request.epoch));
+        if let Some(EventBody::Completed { .. }) = request.events.last()
+            && let Some(late) = self.late.lock().unwrap().take()
+        {
+            late(self);
+        }
+        let taken: Vec<_> = request.events.iter().filter_map(EventBody::signal).collect();
+        {
+            let mut signals = self.signals.lock().unwrap();
+            signals.retain(|signal| !taken.contains(&signal.id));
+            let ends = matches!(
+                request.events.last(),
+                Some(EventBody::Completed { .. } | EventBody::Asked { .. })
+            );
+            if ends && signals.iter().any(|signal| signal.body.kind() == "steer") {
+                return Ok(AppendResponse {
+                    next_seq: request.expected_seq,
+                    signals: signals.clone(),
+                });
+            }
+        }
         for event in &request.events {
             self.push(request.epoch, event.clone());
         }
@@ -294,6 +341,7 @@ impl Bench {
                 model: "scripted/scripted".into(),
                 tools: Vec::new(),
                 sprite: SpriteOwner::Agent,
+                lane: LaneRules::default(),
                 limits: RunLimits::default(),
             },
             config: BrainConfig {

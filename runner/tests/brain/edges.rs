@@ -13,6 +13,7 @@ use roost_shared::{
     MicroUsd, SignalId, UnixMillis,
     effect::EffectClass,
     event::EventBody,
+    question::Choice,
     run::RunState,
     transcript::Usage,
     wire::{Signal, SignalBody},
@@ -177,13 +178,22 @@ async fn a_call_that_needs_approval_is_not_made_without_one() {
     });
     let memory = Memory::new();
     bench.drive(&memory).await;
+    assert_eq!(memory.kinds()[2..], ["model_answered", "asked"]);
+    memory.answer(Choice::Skip);
+    bench.drive(&memory).await;
     assert!(bench.calls.lock().unwrap().is_empty());
     let results = memory.results();
     assert!(
-        results[0].is_error && results[0].text.contains("approval"),
+        results[0].is_error && results[0].text.contains("did not approve"),
         "{results:?}"
     );
     assert!(!memory.kinds().contains(&"tool_started"));
+
+    let memory = Memory::new();
+    bench.drive(&memory).await;
+    memory.answer(Choice::Run);
+    bench.drive(&memory).await;
+    assert_eq!(memory.results()[0].text, "deploy done");
 }
 
 #[tokio::test]
@@ -271,7 +281,13 @@ async fn a_signal_that_comes_with_an_append_is_heard() {
         body,
     });
     bench.drive(&Arc::clone(&memory)).await;
-    assert_eq!(memory.last(), EventBody::Cancelled { by: "a user".into() });
+    assert_eq!(
+        memory.last(),
+        EventBody::Cancelled {
+            by: "a user".into(),
+            reason: None
+        }
+    );
 }
 
 #[tokio::test]

@@ -7,15 +7,17 @@ mod words;
 
 use maud::{Markup, PreEscaped, html};
 use roost_shared::{
-    MicroUsd, UnixMillis,
+    MicroUsd, RunId, UnixMillis,
     event::{Event, EventBody},
-    run::Phase,
+    question::Question,
+    run::{Phase, Waits},
     transcript::{Answer, Block, ToolCall, ToolResult, Usage},
 };
 
 use self::words::{answered, class, leased, told};
 use super::{
     call::{self, Progress},
+    control::Controls,
     show, text,
 };
 
@@ -38,6 +40,8 @@ pub(super) struct Timeline {
     usage: Usage,
     cost: MicroUsd,
     until: Option<UnixMillis>,
+    waits: Option<Waits>,
+    question: Option<Question>,
     runner: Option<String>,
     open: Vec<OpenCall>,
     last: Option<Turn>,
@@ -70,6 +74,8 @@ impl Timeline {
             usage: Usage::default(),
             cost: MicroUsd::default(),
             until: None,
+            waits: None,
+            question: None,
             runner: None,
             open: Vec::new(),
             last: None,
@@ -84,6 +90,17 @@ impl Timeline {
     /// Whether no event can follow.
     pub(super) fn is_over(&self) -> bool {
         self.phase.is_terminal()
+    }
+
+    /// What can be done about the run.
+    pub(super) fn controls(&self, run: RunId) -> Controls {
+        Controls {
+            run,
+            phase: self.phase,
+            waits: self.waits.filter(|_| self.phase == Phase::Waiting),
+            question: self.question.clone().filter(|_| self.phase == Phase::Waiting),
+            cancel_asked_by: None,
+        }
     }
 
     /// Takes an event; gives the entries that are new or have changed.
@@ -131,9 +148,16 @@ impl Timeline {
                 self.runner = Some(runner.clone());
                 entries.push(self.entry(&id, event.at, "step", &leased(event.epoch, runner)));
             }
-            EventBody::Parked { until, .. } => {
+            EventBody::Parked { until, .. }
+            | EventBody::Paused { until, .. }
+            | EventBody::Asked { until, .. }
+            | EventBody::Poisoned { until, .. } => {
+                self.waits = Waits::after(&event.body);
+                if let EventBody::Asked { question, .. } = &event.body {
+                    self.question = Some(question.clone());
+                }
                 self.until = Some(*until);
-                entries.push(self.entry(&id, event.at, "step", &told(&self.agent, &event.body)));
+                entries.push(self.entry(&id, event.at, class(&event.body), &told(&self.agent, &event.body)));
             }
             EventBody::Completed { reply: Some(reply) } => {
                 entries.extend(self.silenced(reply));
@@ -191,6 +215,14 @@ impl Timeline {
                     @if let Some(runner) = &self.runner { span.muted { " On runner " bdi { (runner) } "." } }
                 }
                 Phase::Parked => { "Sleeps" @if let Some(until) = self.until { " until " (show::moment(until)) } "." }
+                Phase::Waiting => {
+                    @match self.waits {
+                        Some(Waits::Asked) => "Waits for an answer",
+                        Some(Waits::Poisoned) => "Waits for somebody to look at it",
+                        Some(Waits::Paused) | None => "Paused",
+                    }
+                    @if let Some(until) = self.until { ", until " (show::moment(until)) } "."
+                }
                 Phase::Completed => "The work is done.",
                 Phase::Failed => "It could not go on.",
                 Phase::Cancelled => "It was stopped.",

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use roost_shared::{
-    event::EventBody,
+    event::{Change, EventBody},
     transcript::{Answer, Block, StopReason, Usage},
     work::{Trust, WorkItem},
 };
@@ -45,6 +45,32 @@ pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
         EventBody::Parked { until, reason } => html! {
             p.line { "Sleeps until " (show::moment(*until)) ". " (sentence(reason)) }
         },
+        EventBody::Steered {
+            change, work_item, ..
+        } => steered(*change, work_item),
+        EventBody::Answered { decision, .. } => html! {
+            p.line {
+                strong { bdi { (decision.by) } } " answered: "
+                @match decision.choice { Some(choice) => { (choice.meaning()) "." } None => "in their own words." }
+            }
+            @if !decision.text.trim().is_empty() { (prose(&decision.text)) }
+        },
+        EventBody::Paused { by, until } => html! {
+            p.line { "Paused by " bdi { (by) } ". It is cancelled if nobody resumes it until " (show::moment(*until)) "." }
+        },
+        EventBody::Asked { question, until } => html! {
+            p.line { strong { bdi { (agent) } } " asks" }
+            (prose(&question.text))
+            p.line.muted { "It is cancelled if nobody answers until " (show::moment(*until)) "." }
+        },
+        EventBody::Poisoned { crashes, until } => html! {
+            p.line {
+                strong { "It is kept from runners." } " " (crashes)
+                " of them in a row ended with it without a word. Look at what it did last, then resume or cancel it; it is \
+                 cancelled if nobody resumes it until " (show::moment(*until)) "."
+            }
+        },
+        EventBody::Resumed { by } => html! { p.line { bdi { (by) } " let it go on." } },
         EventBody::Released { reason } => {
             html! { p.line { "The runner gave it back. " (sentence(reason)) } }
         }
@@ -57,7 +83,12 @@ pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
         EventBody::Failed { code, message } => html! {
             p.line { strong { "It could not go on." } " " (sentence(message)) " " code.muted { (code) } }
         },
-        EventBody::Cancelled { by } => html! { p.line { "Stopped by " bdi { (by) } "." } },
+        EventBody::Cancelled { by, reason } => html! {
+            p.line {
+                "Stopped by " bdi { (by) } "."
+                @if let Some(reason) = reason { " " (sentence(reason)) }
+            }
+        },
         EventBody::Leased { .. }
         | EventBody::ModelAnswered(_)
         | EventBody::ToolStarted { .. }
@@ -68,8 +99,9 @@ pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
 /// The look of an event.
 pub(super) fn class(body: &EventBody) -> &'static str {
     match body {
-        EventBody::Opened { .. } => "said",
-        EventBody::ModelFailed { .. } | EventBody::Failed { .. } => "wrong",
+        EventBody::Opened { .. } | EventBody::Steered { .. } | EventBody::Answered { .. } => "said",
+        EventBody::ModelFailed { .. } | EventBody::Failed { .. } | EventBody::Poisoned { .. } => "wrong",
+        EventBody::Asked { .. } => "asks",
         EventBody::Completed { .. } => "end",
         _ => "step",
     }
@@ -85,16 +117,35 @@ pub(super) fn leased(epoch: u64, runner: &str) -> Markup {
     }
 }
 
-fn opened(item: &WorkItem) -> Markup {
+/// Who, and how far the channel vouches for them.
+fn speaker(item: &WorkItem) -> Markup {
+    html! {
+        strong { bdi { (item.actor.name) } } " "
+        @match item.actor.trust {
+            Trust::Member => span.trust { "member" },
+            Trust::Outsider => span.trust.outsider { "outsider" },
+        }
+    }
+}
+
+/// What was said to a run at work.
+fn steered(change: Change, item: &WorkItem) -> Markup {
     html! {
         p.line {
-            strong { bdi { (item.actor.name) } } " "
-            @match item.actor.trust {
-                Trust::Member => span.trust { "member" },
-                Trust::Outsider => span.trust.outsider { "outsider" },
+            (speaker(item)) " " span.muted { (item.kind) }
+            @match change {
+                Change::Said => " added",
+                Change::Edited => " changed a message; it reads now",
+                Change::Deleted => " wrote this, and it was deleted",
             }
-            " " span.muted { (item.kind) }
         }
+        (prose(&item.text))
+    }
+}
+
+fn opened(item: &WorkItem) -> Markup {
+    html! {
+        p.line { (speaker(item)) " " span.muted { (item.kind) } }
         (prose(&item.text))
         @if !item.context.is_empty() {
             details {

@@ -3,7 +3,12 @@
 //! Two readers use it. The edge asks [`Phase::after`] whether an event may follow; the runner folds the whole journal
 //! into a [`RunState`] and asks it what comes [`next`](RunState::next). Whatever the journal, the transcript that the
 //! fold yields is one a provider accepts: every tool call has exactly one result, in the message after it, and whenever the
-//! model is to be asked, the last word is not its own.
+//! model is to be asked, the last word is not its own. What was said to a run at work is in the transcript from then on, at
+//! least until the model has answered to it.
+
+mod blocks;
+mod phase;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,12 +16,17 @@ use std::{
 };
 
 use crate::{
-    MicroUsd,
+    MicroUsd, SignalId,
     effect::EffectClass,
-    event::{Event, EventBody},
+    event::{Change, Event, EventBody},
+    question::{Decision, Question},
     transcript::{Answer, Block, Message, Role, StopReason, ToolCall, ToolResult, Usage},
     work::WorkItem,
 };
+
+use blocks::{pending, user_text, valid_blocks};
+pub use phase::{IllegalEvent, Phase, Waits};
+use told::{LastWord, told};
 
 /// What a torn tool call is answered with.
 pub const INTERRUPTED: &str = "interrupted: the process that ran this tool ended before it could report; \
@@ -32,98 +42,6 @@ const PAUSED: &str = "Go on.";
 const SUMMARY_HEAD: &str =
     "To make room, all you did so far in this run was replaced by your own summary of it:\n\n";
 
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Waits for a runner.
-    Queued,
-    /// A runner drives it.
-    Running,
-    /// Sleeps until a moment.
-    Parked,
-    /// Ended well.
-    Completed,
-    /// Ended badly.
-    Failed,
-    /// Stopped by a person.
-    Cancelled,
-}
-
-/// An event that can't follow from where the run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a {} run can't take the event {event:?}", from.as_str())]
-pub struct IllegalEvent {
-    /// Where the run stands.
-    pub from: Phase,
-    /// The event's kind.
-    pub event: &'static str,
-}
-
-impl Phase {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Running,
-        Self::Parked,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// Its name in the database, the API and the pages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Parked => "parked",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The phase of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
-    }
-
-    /// No event can follow.
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-
-    /// The phase after an event.
-    ///
-    /// # Errors
-    /// When the event can't follow; a run's journal never holds such an event.
-    pub fn after(self, event: &EventBody) -> Result<Self, IllegalEvent> {
-        use EventBody as E;
-        let next = match (self, event) {
-            (Self::Queued | Self::Running | Self::Parked, E::Leased { .. }) => Some(Self::Running),
-            (Self::Queued | Self::Running | Self::Parked, E::Cancelled { .. }) => Some(Self::Cancelled),
-            (Self::Running, E::Completed { .. }) => Some(Self::Completed),
-            (Self::Running, E::Failed { .. }) => Some(Self::Failed),
-            (Self::Running, E::Parked { .. }) => Some(Self::Parked),
-            (Self::Running, E::Released { .. }) => Some(Self::Queued),
-            (
-                Self::Running,
-                E::SpriteClaimed { .. }
-                | E::SessionOpened { .. }
-                | E::ModelAnswered(_)
-                | E::ModelFailed { .. }
-                | E::ToolStarted { .. }
-                | E::ToolFinished { .. }
-                | E::Compacted { .. },
-            ) => Some(Self::Running),
-            _ => None,
-        };
-        next.ok_or(IllegalEvent {
-            from: self,
-            event: event.kind(),
-        })
-    }
-}
-
 /// A tool call without a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingCall {
@@ -131,6 +49,8 @@ pub struct PendingCall {
     pub call: ToolCall,
     /// Set once the call began, perhaps on a runner that is gone.
     pub started: Option<EffectClass>,
+    /// What a person decided about it since it began.
+    pub decision: Option<Decision>,
 }
 
 /// What a run needs next.
@@ -171,6 +91,10 @@ pub struct RunState {
     pub model_failures: u32,
     /// How often it was put to sleep since the last answer or tool result.
     pub parks: u32,
+    /// Leases that ended without a word since the run last got further.
+    pub crashes: u32,
+    /// What it asked and nobody has decided yet.
+    pub question: Option<Question>,
     /// The run's own sprite, from the moment it is to be created; none where it works in its agent's.
     pub own_sprite: Option<String>,
     /// The open exec session per purpose: `(sprite, session)`.
@@ -178,6 +102,9 @@ pub struct RunState {
     transcript: Vec<Arc<Message>>,
     call_ids: BTreeSet<String>,
     open: Vec<(PendingCall, Option<ToolResult>)>,
+    /// What was said since the model's last answer: it stands after all results, and no summary swallows it.
+    fresh: Vec<Arc<Message>>,
+    heard: BTreeSet<SignalId>,
     last_stop: Option<(StopReason, String)>,
 }
 
@@ -211,11 +138,15 @@ impl RunState {
             window: 0,
             model_failures: 0,
             parks: 0,
+            crashes: 0,
+            question: None,
             own_sprite: None,
             sessions: BTreeMap::new(),
             transcript: Vec::new(),
             call_ids: BTreeSet::new(),
             open: Vec::new(),
+            fresh: Vec::new(),
+            heard: BTreeSet::new(),
             last_stop: None,
         };
         for event in events {
@@ -230,6 +161,11 @@ impl RunState {
         let Ok(phase) = self.phase.after(event) else {
             return;
         };
+        if event.is_progress() {
+            self.crashes = 0;
+        } else if self.phase == Phase::Running && matches!(event, EventBody::Leased { .. }) {
+            self.crashes += 1;
+        }
         self.phase = phase;
         self.cost = self.cost + event.cost();
         self.usage = self.usage + event.usage();
@@ -240,6 +176,7 @@ impl RunState {
                 if let Some((pending, _)) = self.open.iter_mut().find(|(pending, _)| pending.call.id == *call)
                 {
                     pending.started = Some(*class);
+                    pending.decision = None;
                 }
             }
             EventBody::Parked { .. } => self.parks += 1,
@@ -256,6 +193,13 @@ impl RunState {
                     self.close_calls();
                 }
             }
+            EventBody::Steered {
+                signal,
+                change,
+                work_item,
+            } => self.steered(*signal, *change, work_item),
+            EventBody::Asked { question, .. } => self.question = Some(question.clone()),
+            EventBody::Answered { signal, decision } => self.decided(*signal, decision),
             EventBody::SpriteClaimed { sprite } => self.own_sprite = Some(sprite.clone()),
             EventBody::SessionOpened {
                 purpose,
@@ -281,7 +225,13 @@ impl RunState {
     pub fn transcript(&self) -> Vec<Arc<Message>> {
         let mut messages = self.transcript.clone();
         messages.extend(self.results_message());
+        messages.extend(self.fresh.iter().cloned());
         messages
+    }
+
+    /// Whether the run has taken this signal in.
+    pub fn has_heard(&self, signal: SignalId) -> bool {
+        self.heard.contains(&signal)
     }
 
     /// What the run needs next.
@@ -315,8 +265,54 @@ impl RunState {
         blocks.iter().filter_map(pending).map(|(call, _)| call).collect()
     }
 
+    fn steered(&mut self, signal: SignalId, change: Change, item: &WorkItem) {
+        if !self.heard.insert(signal) {
+            return;
+        }
+        let is_opening = item.message().is_some() && item.message() == self.work_item.message();
+        if change == Change::Edited && self.turns == 0 && is_opening {
+            // The model has not read the old text, and need not.
+            self.work_item.text.clone_from(&item.text);
+            return;
+        }
+        let has_ended = matches!(
+            self.last_stop,
+            Some((
+                StopReason::EndTurn | StopReason::StopSequence | StopReason::Refusal,
+                _
+            ))
+        );
+        let last = match has_ended && self.fresh.is_empty() {
+            true => LastWord::Unposted,
+            false => LastWord::None,
+        };
+        self.fresh.push(told(change, item, last));
+        if has_ended {
+            self.last_stop = None;
+        }
+    }
+
+    fn decided(&mut self, signal: SignalId, decision: &Decision) {
+        if !self.heard.insert(signal) {
+            return;
+        }
+        let Some(question) = self.question.take() else {
+            return;
+        };
+        let mut decision = decision.clone();
+        decision.choice = decision.choice.filter(|choice| question.options.contains(choice));
+        let asked = self
+            .open
+            .iter_mut()
+            .find(|(pending, _)| pending.call.id == question.call);
+        if let Some((pending, _)) = asked {
+            pending.decision = Some(decision);
+        }
+    }
+
     fn answered(&mut self, answer: &Answer) {
         self.close_calls();
+        self.transcript.append(&mut self.fresh);
         self.turns += 1;
         self.model_failures = 0;
         self.parks = 0;
@@ -364,40 +360,4 @@ impl RunState {
             blocks: blocks.collect(),
         }))
     }
-}
-
-fn user_text(text: &str) -> Message {
-    Message {
-        role: Role::User,
-        blocks: vec![Block::Text {
-            text: text.to_owned(),
-        }],
-    }
-}
-
-fn pending(block: &Block) -> Option<(PendingCall, Option<ToolResult>)> {
-    let Block::ToolCall(call) = block else {
-        return None;
-    };
-    let (call, started) = (call.clone(), None);
-    Some((PendingCall { call, started }, None))
-}
-
-/// The blocks of an answer that a provider takes back. It refuses blank text, thinking at the end of a message, results
-/// in the model's mouth, and a second call with an id that the transcript has seen: a call has one result.
-fn valid_blocks(answer: &Answer, call_ids: &mut BTreeSet<String>) -> Vec<Block> {
-    let keep = |block: &&Block| match block {
-        Block::ToolCall(call) => call_ids.insert(call.id.clone()),
-        Block::Text { text } => !text.trim().is_empty(),
-        Block::ToolResult(_) => false,
-        Block::Thinking { .. } | Block::RedactedThinking { .. } => true,
-    };
-    let mut blocks: Vec<Block> = answer.blocks.iter().filter(keep).cloned().collect();
-    while matches!(
-        blocks.last(),
-        Some(Block::Thinking { .. } | Block::RedactedThinking { .. })
-    ) {
-        blocks.pop();
-    }
-    blocks
 }

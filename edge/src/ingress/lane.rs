@@ -1,0 +1,166 @@
+//! Where a message goes in its lane: into an open run, or into a run of its own. Decided in SQL, inside the batch that stores
+//! the delivery, so that no other message and no runner can come between the look and the write.
+//!
+//! Invariant: a message becomes exactly one signal or exactly one run per agent; and it joins only a run that was begun by
+//! somebody the channel vouches for as far, but for a member's answer to a question.
+
+use roost_shared::{
+    ConversationId, RunId, SignalId, UnixMillis,
+    agent::{AgentSpec, LaneRules},
+    event::{Change, EventBody},
+    run::Phase,
+    wire::SignalBody,
+    work::{Trust, WorkItem},
+};
+
+use super::plan::{Plan, json};
+use crate::{
+    db::{Scope, Statement},
+    error::ApiError,
+};
+
+/// A message for one agent, and the statements that place it.
+pub(super) struct Placing<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) agent: &'a AgentSpec,
+    pub(super) conversation: ConversationId,
+    pub(super) item: &'a WorkItem,
+    /// The run's id, if it gets one of its own.
+    pub(super) run: RunId,
+    /// The signal's id, if it joins another.
+    pub(super) signal: SignalId,
+}
+
+impl Placing<'_> {
+    /// The statements; the rows of the first one name the run it joined, if it joined one.
+    pub(super) fn statements(&self) -> Result<Vec<Statement>, ApiError> {
+        let mut statements = vec![self.join()?, self.joined()];
+        if self.item.actor.trust == Trust::Member {
+            statements.extend(self.wake());
+        }
+        if self.agent.lane.debounce_ms > 0 {
+            statements.push(self.wait_anew());
+        }
+        statements.extend(self.begin()?);
+        Ok(statements)
+    }
+
+    fn scope(&self) -> &Scope {
+        self.plan.scope
+    }
+
+    fn join(&self) -> Result<Statement, ApiError> {
+        let body = SignalBody::Steer {
+            change: Change::Said,
+            work_item: Box::new(self.item.clone()),
+        };
+        Ok(self.scope().sql(
+            "INSERT INTO signals (workspace_id, id, run_id, kind, body, created_at) SELECT ?1, ?2, r.id, 'steer', ?3, ?4 \
+             FROM runs r WHERE r.workspace_id = ?1 AND r.conversation_id = ?5 AND r.agent_id = ?6 \
+             AND r.phase IN ('queued', 'running', 'parked', 'waiting') AND (r.waits = 'asked' AND ?7 = 'member' \
+             OR r.trust = ?7 AND r.waits IS NOT 'poisoned' AND CASE ?8 WHEN 'steer' THEN 1 \
+             WHEN 'collect' THEN r.phase = 'queued' AND r.epoch = 0 \
+             ELSE r.phase = 'queued' AND r.epoch = 0 AND r.due_at > ?4 END) \
+             ORDER BY r.waits IS 'asked' DESC, r.id DESC LIMIT 1 RETURNING run_id",
+            [
+                self.signal.into(),
+                json(&body)?,
+                self.plan.now.into(),
+                self.conversation.into(),
+                self.agent.id.into(),
+                self.item.actor.trust.as_str().into(),
+                self.agent.lane.mode.as_str().into(),
+            ],
+        ))
+    }
+
+    fn joined(&self) -> Statement {
+        self.scope().sql(
+            "INSERT INTO joined (work_item_id, run_id, workspace_id) SELECT ?3, run_id, workspace_id FROM signals \
+             WHERE workspace_id = ?1 AND id = ?2",
+            [self.signal.into(), self.item.id.into()],
+        )
+    }
+
+    /// The run had asked, and this is the answer: it goes on.
+    fn wake(&self) -> [Statement; 2] {
+        let resumed = EventBody::Resumed {
+            by: self.item.actor.name.clone(),
+        };
+        [
+            self.scope().sql(
+                "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT r.workspace_id, r.id, r.next_seq, \
+                 r.epoch, ?3, ?4 FROM signals s JOIN runs r ON r.id = s.run_id \
+                 WHERE s.workspace_id = ?1 AND s.id = ?2 AND r.waits = 'asked'",
+                [
+                    self.signal.into(),
+                    self.plan.now.into(),
+                    serde_json::to_string(&resumed).unwrap_or_default().into(),
+                ],
+            ),
+            self.scope().sql(
+                "UPDATE runs SET phase = 'queued', waits = NULL, next_seq = next_seq + 1, due_at = ?3, updated_at = ?3 \
+                 WHERE workspace_id = ?1 AND id = (SELECT run_id FROM signals WHERE id = ?2) AND waits = 'asked'",
+                [self.signal.into(), self.plan.now.into()],
+            ),
+        ]
+    }
+
+    /// A run that has not begun waits anew for further messages, but not for ever.
+    fn wait_anew(&self) -> Statement {
+        let debounce = self.agent.lane.debounce_ms;
+        self.scope().sql(
+            "UPDATE runs SET due_at = max(due_at, min(?3, created_at + ?4)) WHERE workspace_id = ?1 \
+             AND id = (SELECT run_id FROM signals WHERE id = ?2) AND phase = 'queued' AND epoch = 0",
+            [
+                self.signal.into(),
+                self.due_at().into(),
+                (debounce * LaneRules::MOST_WAITS).into(),
+            ],
+        )
+    }
+
+    fn due_at(&self) -> UnixMillis {
+        self.plan.now + std::time::Duration::from_millis(self.agent.lane.debounce_ms.into())
+    }
+
+    /// A run of its own, unless it joined one.
+    fn begin(&self) -> Result<[Statement; 2], ApiError> {
+        let opened = EventBody::Opened {
+            work_item: Box::new(self.item.clone()),
+            agent: self.agent.id,
+            agent_version: self.agent.version,
+        };
+        Ok([
+            self.scope().sql(
+                "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, \
+                 integration_id, trust, phase, next_seq, due_at, created_at, updated_at) \
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11 \
+                 WHERE NOT EXISTS (SELECT 1 FROM signals WHERE id = ?12)",
+                [
+                    self.run.into(),
+                    self.item.id.into(),
+                    self.agent.id.into(),
+                    self.agent.version.into(),
+                    self.conversation.into(),
+                    self.item.integration.into(),
+                    self.item.actor.trust.as_str().into(),
+                    Phase::Queued.as_str().into(),
+                    self.due_at().into(),
+                    self.plan.now.into(),
+                    self.signal.into(),
+                ],
+            ),
+            self.scope().sql(
+                "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT ?1, ?2, 0, 0, ?3, ?4 \
+                 WHERE NOT EXISTS (SELECT 1 FROM signals WHERE id = ?5)",
+                [
+                    self.run.into(),
+                    self.plan.now.into(),
+                    json(&opened)?,
+                    self.signal.into(),
+                ],
+            ),
+        ])
+    }
+}
