@@ -241,7 +241,7 @@ mod tests {
         };
         assert_eq!(
             row.table(),
-            "### ack\n\nHow fast?\n\n| | req/s | p99 ms |\n|---|---|---|\n\
+            "### ack\n\nHow fast?\n\n|  | req/s | p99 ms |\n|---|---|---|\n\
              | Roost | 10,000 (9000–12,000) | 2.00 |\n\
              | slow | 2000 · **5.00×** | 9.00 · **4.50×** |\n\
              | absent | not run: it is not installed | |\n\n- Both write.\n"
