@@ -41,7 +41,7 @@ impl RoostProcess {
             let end = line[start..]
                 .find(|c: char| c.is_whitespace() || c == '"')
                 .map_or(line.len(), |end| start + end);
-            Some(line[start..end].trim_end_matches('/').to_owned())
+            Some(line[start..end].trim_end_matches(['/', ',']).to_owned())
         };
         self.line(address).await
     }

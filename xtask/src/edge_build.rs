@@ -47,9 +47,8 @@ pub fn build(toolbox: &Toolbox, host: WasmHost) -> Result<(), Failure> {
     };
     let (mut raw, mut packed) = (0, 0);
     for file in &files {
-        let bytes = fs::read(file).map_err(Failure::file(file))?;
-        raw += bytes.len();
-        packed += gzip_size(&bytes).map_err(Failure::file(file))?;
+        raw += fs::read(file).map_err(Failure::file(file))?.len();
+        packed += packed_size(file)?;
     }
     let took = setup::seconds(started.elapsed());
     println!(
@@ -147,6 +146,12 @@ fn log(toolbox: &Toolbox, name: &str) -> Result<PathBuf, Failure> {
     let folder = toolbox.workspace().join("build");
     fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
     Ok(folder.join(format!("{name}.log")))
+}
+
+/// What a file weighs after gzip, in bytes.
+pub fn packed_size(file: &Path) -> Result<usize, Failure> {
+    let bytes = fs::read(file).map_err(Failure::file(file))?;
+    gzip_size(&bytes).map_err(Failure::file(file))
 }
 
 fn gzip_size(bytes: &[u8]) -> std::io::Result<usize> {

@@ -9,9 +9,6 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{RoostProcess, office::Office};
 
-/// The most runs it drives at a time.
-const SLOTS: &str = "16";
-
 /// The runner, and the sprite host that it would use.
 pub(super) struct Crew {
     runner: RoostProcess,
@@ -20,8 +17,9 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Starts it for the edge at `address`, `127.0.0.1:PORT`, and waits until it works.
-    pub(super) async fn start(address: &str, office: &Office, model: &str) -> Self {
+    /// Starts it under `name` for the edge at `address`, `127.0.0.1:PORT`, with room for `slots` runs, and waits until it
+    /// works.
+    pub(super) async fn start(name: &str, slots: u32, address: &str, office: &Office, model: &str) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         let (sprites, url) = sprite_host(folder.path()).await;
         let settings = folder.path().join("roost.toml");
@@ -29,10 +27,11 @@ impl Crew {
             "[models.providers.scripted]\napi = \"anthropic\"\nbase_url = {model:?}\nkey = \"a key\"\n"
         );
         std::fs::write(&settings, models).expect("written");
-        let token = office.token(Audience::Runner, "bench", Duration::from_secs(3600));
+        let token = office.token(Audience::Runner, name, Duration::from_secs(3600));
         let (edge, settings) = (format!("http://{address}"), settings.display().to_string());
+        let slots = slots.to_string();
         let arguments = [
-            "runner", "--edge", &edge, "--name", "bench", "--slots", SLOTS, "--config", &settings,
+            "runner", "--edge", &edge, "--name", name, "--slots", &slots, "--config", &settings,
         ];
         let variables = [
             ("ROOST_RUNNER_TOKEN", token.as_str()),
@@ -53,6 +52,11 @@ impl Crew {
     /// The runner's process id.
     pub(super) fn process_id(&mut self) -> u32 {
         self.runner.process().id()
+    }
+
+    /// Ends the runner as a power cut would.
+    pub(super) fn kill(&mut self) {
+        self.runner.process().kill();
     }
 }
 

@@ -1,6 +1,9 @@
 //! What processes take of the machine, as the kernel counts it.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, time::Duration};
+
+/// The kernel counts processor time in hundredths of a second, on every machine it runs on.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The memory of processes and all their children, in bytes; pages that several share are counted once between them.
 pub(super) fn memory(processes: &[u32]) -> u64 {
@@ -14,6 +17,19 @@ pub(super) fn memory(processes: &[u32]) -> u64 {
         })
         .sum::<u64>()
         * 1024
+}
+
+/// The processor time that processes and their children have used so far.
+pub(super) fn processor(processes: &[u32]) -> Duration {
+    let ticks: u64 = family(processes)
+        .into_iter()
+        .filter_map(|id| {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+        })
+        .sum();
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

@@ -1,15 +1,19 @@
 //! What is measured: a native edge as a process of its own, on an embedded database in a directory of its own.
 
+use std::ops::Range;
+
 use axum::{Json, Router};
 use http::StatusCode;
 use roost_edge::host::native::DatabaseAddress;
+use roost_runner::fixture::{Fixture, Order, Place};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use super::load::{self, Pace};
 use crate::{
     RoostProcess,
-    office::{Channels, MASTER_KEY, Office},
+    office::{Channels, MASTER_KEY, Office, SECRET},
 };
 
 /// A running edge, set up.
@@ -59,6 +63,30 @@ impl Subject {
             office,
             directory,
         }
+    }
+
+    /// A comment with this number on an issue with the same, as the request that GitHub would send.
+    pub(super) fn comment(&self, number: u32, text: &str) -> Vec<u8> {
+        let place = Place {
+            number,
+            ..Place::default()
+        };
+        let signed = Fixture::GithubIssueComment.make(&Order {
+            secret: SECRET,
+            text,
+            id: number.into(),
+            now: self.office.edge.now(),
+            place,
+            ..Order::default()
+        });
+        load::post(&self.address, "/hooks/main/github", &signed.headers, &signed.body)
+    }
+
+    /// Sends such comments, at most 16 at a time.
+    pub(super) async fn say(&self, numbers: Range<u32>, text: &str) {
+        let requests: Vec<Vec<u8>> = numbers.map(|number| self.comment(number, text)).collect();
+        let connections = requests.len().min(16);
+        load::run(&self.address, requests, connections, Pace::Closed).await;
     }
 
     /// Kills the edge as a power cut would, and counts what its database holds.

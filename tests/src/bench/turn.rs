@@ -1,14 +1,16 @@
 //! turn: what a turn costs beyond the model and the tool. Runs of 20 turns with a model that answers at once and a tool
 //! that does nothing, both journaled durably; what a bare call of that same model takes is subtracted.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use roost_edge::auth::token::Audience;
 use roost_runner::{
     brain::{Brain, BrainConfig},
     edge_client::EdgeClient,
-    fixture::{Fixture, Order, Place},
     model::{Api, Gateway, ModelConfig, ModelRequest},
     sprite::{
         Sprites,
@@ -20,30 +22,32 @@ use roost_runner::{
 };
 use roost_shared::{
     effect::EffectClass,
-    transcript::{Block, Message, Role},
+    transcript::{Block, Message, Role, ToolCall, ToolResult},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{
-    load::{self, Outcome, Pace},
-    machine, ms,
-    subject::Subject,
-};
-use crate::office::SECRET;
+use super::{load::Outcome, machine, ms, subject::Subject};
 
 pub(super) const TURNS: usize = 20;
-const RUNS: usize = 100;
-const WARM_UP: usize = 5;
+const RUNS: u32 = 100;
+const WARM_UP: u32 = 5;
+const BARE_CALLS: usize = 200;
 
-/// What runs of [`TURNS`] turns came to.
-pub(super) struct Measured {
+/// What runs of [`TURNS`] turns took.
+pub(super) struct Driven {
     /// A turn of each run on average, sorted; the model's time included.
     pub(super) turns: Vec<Duration>,
     /// What a bare call of the model takes.
     pub(super) bare: Duration,
+}
+
+/// The same, and what was left of them.
+pub(super) struct Measured {
+    /// What they took.
+    pub(super) driven: Driven,
     /// Runs that had all their turns after the edge was killed with -9.
-    pub(super) whole_runs: usize,
+    pub(super) whole_runs: u32,
 }
 
 /// Runs it and prints the numbers.
@@ -54,7 +58,7 @@ pub async fn run() {
     let measured = measure(WARM_UP, RUNS).await;
     let turns = Outcome {
         took: Duration::ZERO,
-        latencies: measured.turns,
+        latencies: measured.driven.turns,
         refused: 0,
     };
     let whole = turns.percentile(0.5);
@@ -67,10 +71,10 @@ pub async fn run() {
         ms(whole),
         ms(turns.percentile(0.99))
     );
-    println!("  of it the bare model {}", ms(measured.bare));
+    println!("  of it the bare model {}", ms(measured.driven.bare));
     println!(
         "  overhead per turn    {}",
-        ms(whole.saturating_sub(measured.bare))
+        ms(whole.saturating_sub(measured.driven.bare))
     );
     println!(
         "  after kill -9        {} of {} runs have all {TURNS} turns",
@@ -79,79 +83,76 @@ pub async fn run() {
     );
 }
 
-/// Drives `runs` runs one after the other, after some whose time does not count.
-pub(super) async fn measure(warm_up: usize, runs: usize) -> Measured {
+/// Drives runs on an edge of its own, and counts them after it was killed.
+pub(super) async fn measure(warm_up: u32, runs: u32) -> Measured {
     let subject = Subject::start().await;
+    let driven = drive(&subject, 1..1 + warm_up, 1 + warm_up..1 + warm_up + runs).await;
+    let whole = subject
+        .kill_and_count("SELECT count(*) FROM runs WHERE workspace_id = ?1 AND turns = 20")
+        .await;
+    Measured {
+        driven,
+        whole_runs: u32::try_from(whole).expect("a count"),
+    }
+}
+
+/// Drives one run per number, one after the other; the time of the first ones does not count.
+pub(super) async fn drive(subject: &Subject, warm_up: Range<u32>, counted: Range<u32>) -> Driven {
     let script = Script::by(|asked| match asked.position {
         position if position < TURNS - 1 => Turn::call("noop", json!({})),
         _ => Turn::say("Done."),
     });
     let model = ModelServer::start(script).await.expect("a model");
-    let bare = bare_call(&model).await;
+    let bare = bare_call(&model, 0).await;
     let asked_before = model.requests().len();
-    let _crew = crew(&subject, &model, Tools::new().with(Noop));
+    let _crew = crew(subject, &model, Tools::new().with(Noop));
     let mut turns = Vec::new();
-    for number in 1..=(warm_up + runs) {
-        let place = Place {
-            number: u32::try_from(number).expect("small"),
-            ..Place::default()
-        };
-        let now = subject.office.edge.now();
-        let order = Order {
-            secret: SECRET,
-            text: "@roost go",
-            id: number as u64,
-            now,
-            place,
-            ..Order::default()
-        };
-        let signed = Fixture::GithubIssueComment.make(&order);
-        let request = load::post(
-            &subject.address,
-            "/hooks/main/github",
-            &signed.headers,
-            &signed.body,
-        );
-        load::run(&subject.address, vec![request], 1, Pace::Closed).await;
-        let first = asked_before + (number - 1) * TURNS + 1;
+    for (place, number) in warm_up.clone().chain(counted.clone()).enumerate() {
+        subject.say(number..number + 1, "@roost go").await;
+        let first = asked_before + place * TURNS + 1;
         let wait = |count| tokio::time::timeout(Duration::from_secs(20), model.received(count));
         wait(first).await.expect("the first turn");
         let began = Instant::now();
         wait(first + TURNS - 1).await.expect("the last turn");
-        if number > warm_up {
+        if counted.contains(&number) {
             turns.push(began.elapsed() / u32::try_from(TURNS - 1).expect("small"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     turns.sort_unstable();
-    let whole = subject
-        .kill_and_count("SELECT count(*) FROM runs WHERE workspace_id = ?1 AND turns = 20")
-        .await;
-    Measured {
-        turns,
-        bare,
-        whole_runs: usize::try_from(whole).expect("a count"),
-    }
+    Driven { turns, bare }
 }
 
-/// What the model alone takes, with a conversation of medium length.
-async fn bare_call(model: &ModelServer) -> Duration {
+/// What the model alone takes, with a conversation of medium length and so many turns more.
+pub(super) async fn bare_call(model: &ModelServer, turns: usize) -> Duration {
     let gateway = Gateway::new(&models(model)).expect("a gateway");
-    let message = Message {
-        role: Role::User,
-        blocks: vec![Block::Text {
-            text: "x".repeat(2_000),
-        }],
+    let said = |role, block| Message {
+        role,
+        blocks: vec![block],
     };
+    let text = "x".repeat(2_000);
+    let mut messages = vec![said(Role::User, Block::Text { text }).into()];
+    for turn in 0..turns {
+        let (id, name) = (format!("call_{turn}_0"), "noop".to_owned());
+        let result = ToolResult {
+            call: id.clone(),
+            text: "nothing".into(),
+            is_error: false,
+        };
+        let input = json!({"n": turn});
+        let call = Block::ToolCall(ToolCall { id, name, input });
+        messages.push(said(Role::Assistant, call).into());
+        messages.push(said(Role::User, Block::ToolResult(result)).into());
+    }
     let request = ModelRequest {
         model: "scripted/bench".into(),
         system: ["You are a benchmark.".to_owned()].into(),
         tools: Tools::new().with(Noop).definitions().into(),
-        messages: vec![message.into()],
+        messages,
         max_tokens: 1_000,
     };
     let mut latencies = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..BARE_CALLS {
         let began = Instant::now();
         gateway
             .ask(&request)
@@ -174,8 +175,8 @@ fn models(model: &ModelServer) -> ModelConfig {
     models
 }
 
-/// A worker on the subject; it works until this is dropped.
-fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
+/// A worker on the subject, with nothing but these tools; it works until this is dropped.
+pub(super) fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
     let token = subject
         .office
         .token(Audience::Runner, "bench", Duration::from_secs(3600));
@@ -214,7 +215,8 @@ fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
     crew
 }
 
-struct Noop;
+/// Does nothing, durably.
+pub(super) struct Noop;
 
 #[async_trait]
 impl Tool for Noop {

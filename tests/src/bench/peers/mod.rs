@@ -6,13 +6,16 @@
 mod ack;
 pub(super) mod arrivals;
 mod attempt;
+mod density;
 mod dispatch;
 pub(super) mod intake;
 mod programs;
 mod queues;
+mod recovery;
 pub mod report;
 mod restate;
 pub(super) mod roost;
+mod start;
 mod turn;
 
 use std::{fs, path::PathBuf, time::Instant};
@@ -32,6 +35,12 @@ pub enum Question {
     Dispatch,
     /// What a turn of durable steps costs.
     Turn,
+    /// What runs take of a runner while they wait or listen.
+    Density,
+    /// From the death of a runner to the next request at the model.
+    Recovery,
+    /// Ready time, idle memory, sizes.
+    Start,
 }
 
 /// What is measured and where the numbers go.
@@ -97,6 +106,9 @@ impl Question {
             Self::Ack => ack::row().await,
             Self::Dispatch => dispatch::row().await,
             Self::Turn => turn::row().await,
+            Self::Density => density::row().await,
+            Self::Recovery => recovery::row().await,
+            Self::Start => start::row().await,
         }
     }
 }

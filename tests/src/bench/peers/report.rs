@@ -6,6 +6,9 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+/// What the names of our own entries begin with; they are not compared with each other.
+const OURS: &str = "Roost";
+
 /// Which way a figure is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,7 +139,7 @@ impl Row {
             let _ = write!(table, " {head} |");
         }
         let _ = write!(table, "\n|---|{}\n", "---|".repeat(kinds.len()));
-        for (place, entry) in self.entries.iter().enumerate() {
+        for entry in &self.entries {
             let _ = write!(table, "| {} |", entry.system);
             if let Outcome::NotRun(why) = &entry.result {
                 let _ = write!(
@@ -148,7 +151,7 @@ impl Row {
                 for kind in &kinds {
                     let find =
                         |figures: &[Figure]| figures.iter().find(|figure| figure.kind == *kind).cloned();
-                    let ours = find(ours).filter(|_| place > 0);
+                    let ours = find(ours).filter(|_| !entry.system.starts_with(OURS));
                     let cell = find(entry.figures()).map(|figure| cell(&figure, ours.as_ref()));
                     let _ = write!(table, " {} |", cell.unwrap_or_default());
                 }
@@ -185,7 +188,7 @@ fn cell(figure: &Figure, ours: Option<&Figure>) -> String {
 /// With the digits that mean something.
 pub(in crate::bench) fn number(value: f64) -> String {
     match value.abs() {
-        0.0 => "0".to_owned(),
+        size if value.fract() == 0.0 && size < 10_000.0 => format!("{value}"),
         size if size < 1.0 => format!("{value:.3}"),
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),
@@ -242,8 +245,8 @@ mod tests {
         assert_eq!(
             row.table(),
             "### ack\n\nHow fast?\n\n|  | req/s | p99 ms |\n|---|---|---|\n\
-             | Roost | 10,000 (9000–12,000) | 2.00 |\n\
-             | slow | 2000 · **5.00×** | 9.00 · **4.50×** |\n\
+             | Roost | 10,000 (9000–12,000) | 2 |\n\
+             | slow | 2000 · **5×** | 9 · **4.50×** |\n\
              | absent | not run: it is not installed | |\n\n- Both write.\n"
         );
     }

@@ -1,6 +1,7 @@
 //! Restate's server with a service of its TypeScript SDK, on ports of ours.
 
 use std::{
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -145,9 +146,29 @@ impl Restate {
         }
         most
     }
+
+    /// The server's process id.
+    pub(super) fn server(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// The server's program.
+    pub(super) fn program(&self) -> Result<PathBuf, String> {
+        program(&self.workshop)
+    }
+
+    /// How long it takes from its start, on the data it has, until it takes requests.
+    pub(super) async fn ready_in(&mut self) -> Result<Duration, String> {
+        self.server.kill();
+        let again = command(&self.workshop, self.ports)?;
+        let began = Instant::now();
+        self.server = Process::start("Restate", again);
+        self.answers().await?;
+        Ok(began.elapsed())
+    }
 }
 
-fn command(workshop: &Workshop, ports: Ports) -> Result<Command, String> {
+fn program(workshop: &Workshop) -> Result<PathBuf, String> {
     let platform = match std::env::consts::ARCH {
         "aarch64" => "arm64",
         _ => "x64",
@@ -160,10 +181,14 @@ fn command(workshop: &Workshop, ports: Ports) -> Result<Command, String> {
     let program = workshop.path().join(format!(
         "node_modules/@restatedev/restate-server-{system}-{platform}/bin/restate-server"
     ));
-    if !program.is_file() {
-        return Err("there is no Restate server for this platform".to_owned());
+    if program.is_file() {
+        return Ok(program);
     }
-    let mut command = Command::new(program);
+    Err("there is no Restate server for this platform".to_owned())
+}
+
+fn command(workshop: &Workshop, ports: Ports) -> Result<Command, String> {
+    let mut command = Command::new(program(workshop)?);
     command
         .args(["--no-logo", "--node-name", "bench", "--listen-mode", "tcp"])
         .args(["--bind-ip", "127.0.0.1", "--bind-port", &ports.node.to_string()])

@@ -16,6 +16,9 @@ use crate::{
     office::{Channels, MASTER_KEY, Office},
 };
 
+/// Runs that a runner drives at a time; what the peers' workers are given too.
+const SLOTS: u32 = 16;
+
 /// What runs the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::bench) enum Host {
@@ -97,7 +100,7 @@ impl Roost {
         let (mut model, mut crew) = (None, None);
         if let Some(arrivals) = arrivals {
             let started = ModelServer::start(arrivals.script()).await.expect("a model");
-            crew = Some(Crew::start(&address, edge.office(), &started.url()).await);
+            crew = Some(Crew::start("bench", SLOTS, &address, edge.office(), &started.url()).await);
             model = Some(started);
         }
         Self {

@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     Process,
-    bench::turn::{self, TURNS},
+    bench::turn::{self, Driven, TURNS},
     toolbox,
 };
 
-const RUNS: usize = 25;
-const WARM_UP: usize = 3;
+const RUNS: u32 = 25;
+const WARM_UP: u32 = 3;
+const ALL: usize = (WARM_UP + RUNS) as usize;
 const EFFORT: Effort = Effort {
     times: 3,
     each: Duration::from_secs(60),
@@ -63,17 +64,15 @@ fn sample(mut turns: Vec<Duration>) -> Sample {
 
 async fn roost() -> Result<Sample, String> {
     let measured = turn::measure(WARM_UP, RUNS).await;
-    if measured.whole_runs != WARM_UP + RUNS {
-        let there = measured.whole_runs;
+    let there = measured.whole_runs;
+    if there != WARM_UP + RUNS {
         return Err(format!(
             "of {} runs {there} were whole after the kill",
             WARM_UP + RUNS
         ));
     }
-    let over = measured
-        .turns
-        .into_iter()
-        .map(|turn| turn.saturating_sub(measured.bare));
+    let Driven { turns, bare } = measured.driven;
+    let over = turns.into_iter().map(|turn| turn.saturating_sub(bare));
     Ok(sample(over.collect()))
 }
 
@@ -82,17 +81,14 @@ async fn restate() -> Result<Sample, String> {
     let client = reqwest::Client::new();
     let turns = u32::try_from(TURNS).expect("small");
     let mut took = Vec::new();
-    for _ in 0..WARM_UP + RUNS {
+    for _ in 0..ALL {
         took.push(restate.take_turns(&client, turns).await);
     }
-    let there = restate.crash("turns", WARM_UP + RUNS).await;
-    if there != WARM_UP + RUNS {
-        return Err(format!(
-            "of {} runs {there} were there after the kill",
-            WARM_UP + RUNS
-        ));
+    let there = restate.crash("turns", ALL).await;
+    if there != ALL {
+        return Err(format!("of {ALL} runs {there} were there after the kill"));
     }
-    Ok(sample(took.split_off(WARM_UP)))
+    Ok(sample(took.split_off(WARM_UP as usize)))
 }
 
 #[derive(Deserialize)]
@@ -105,17 +101,14 @@ async fn python(script: &'static str) -> Result<Sample, String> {
     let folder = TempDir::new_in("target").expect("a directory");
     let file = folder.path().join("turns.db");
     let command = |mode: &str, numbers: &[usize]| program(&packages, script, mode, &file, numbers);
-    let mut process = Process::start(script, command("run", &[WARM_UP + RUNS, TURNS]));
+    let mut process = Process::start(script, command("run", &[ALL, TURNS]));
     let took: Took = process.line(|line| serde_json::from_str(line).ok()).await;
     process.kill();
     let there = printed(script, command("count", &[TURNS])).await;
-    if there != WARM_UP + RUNS {
-        return Err(format!(
-            "of {} runs {there} were whole after the kill",
-            WARM_UP + RUNS
-        ));
+    if there != ALL {
+        return Err(format!("of {ALL} runs {there} were whole after the kill"));
     }
-    let turns = took.turn_ms.iter().skip(WARM_UP);
+    let turns = took.turn_ms.iter().skip(WARM_UP as usize);
     Ok(sample(
         turns.map(|ms| Duration::from_secs_f64(ms / 1e3)).collect(),
     ))
