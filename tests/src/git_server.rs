@@ -5,6 +5,7 @@
 //! write; the requests' credentials are recorded as they came.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -23,6 +24,9 @@ use tokio::{io::AsyncWriteExt, process::Command, task::JoinHandle};
 
 /// The largest request.
 const LIMIT: usize = 16 << 20;
+
+/// Not the loopback's own name: programs in a sprite take that for the sprite's, and ask no proxy for it.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A running server; ends when dropped.
 pub struct GitServer {
@@ -55,9 +59,7 @@ impl GitServer {
     /// # Panics
     /// When there is no port.
     pub async fn start(api: &str, repositories: PathBuf, token: Option<&str>) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind((ADDRESS, 0)).await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             api: api.to_owned(),
@@ -71,9 +73,22 @@ impl GitServer {
         Self { url, shared, task }
     }
 
-    /// `http://127.0.0.1:PORT`, of API and repositories.
+    /// `http://127.0.0.2:PORT`, of API and repositories.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The name and the address by which a sprite host lets its sprites through to it.
+    ///
+    /// # Panics
+    /// Never: the URL was made of an address.
+    pub fn way(&self) -> (String, SocketAddr) {
+        let address = self
+            .url
+            .trim_start_matches("http://")
+            .parse()
+            .expect("an address");
+        (ADDRESS.to_string(), address)
     }
 
     /// The tokens given so far.

@@ -18,7 +18,7 @@ use roost_edge::{
 };
 use roost_runner::{
     fixture::{Fixture, Order, Place},
-    sprite::host::{self, HostConfig, Isolation},
+    sprite::host::{self, HostConfig},
     standin::{
         github::{GithubConfig, GithubServer},
         model::{ModelServer, Script, Turn},
@@ -79,6 +79,7 @@ struct World {
     runner: RoostProcess,
     address: String,
     api_token: String,
+    sprites: String,
 }
 
 fn git(arguments: &[&str], directory: &Path) -> String {
@@ -184,8 +185,8 @@ impl World {
             SPRITES_TOKEN,
             roost_tests::roost_binary(),
         );
-        // The git server listens on the loopback, which no walled sprite reaches.
-        config.isolation = Isolation::None;
+        // The git server listens on the machine itself, which no walled sprite reaches else.
+        config.hosts.extend([git.way()]);
         tokio::spawn(async move {
             host::serve(listener, config, std::future::pending())
                 .await
@@ -221,6 +222,7 @@ impl World {
             runner,
             address,
             api_token,
+            sprites,
         }
     }
 
@@ -279,6 +281,22 @@ impl World {
             .unwrap();
         let page: Value = page.json().await.unwrap();
         page["items"].as_array().unwrap().clone()
+    }
+
+    /// The network policies of all sprites.
+    async fn policies(&self) -> String {
+        let http = reqwest::Client::new();
+        let get = async |path: &str| {
+            let url = format!("{}/v1/sprites{path}", self.sprites);
+            let answer = http.get(url).bearer_auth(SPRITES_TOKEN).send().await.unwrap();
+            answer.json::<Value>().await.unwrap()
+        };
+        let mut found = String::new();
+        for sprite in get("").await["sprites"].as_array().unwrap() {
+            let name = sprite["name"].as_str().unwrap();
+            found += &get(&format!("/{name}/policy/network")).await.to_string();
+        }
+        found
     }
 
     /// Everything that is written down anywhere.
@@ -352,6 +370,13 @@ async fn a_run_clones_and_pushes_with_a_narrowed_token_that_is_found_nowhere() {
     );
     let bare = world.directory.path().join("repositories/octo/hello.git");
     assert_eq!(git(&["log", "--format=%s", "work"], &bare), "More\nBegin\n");
+    // What the runner told the sprite host of its repository's host.
+    assert!(
+        world
+            .policies()
+            .await
+            .contains(r#"{"action":"allow","domain":"127.0.0.2"}"#)
+    );
 
     let pushing: Vec<_> = world
         .git

@@ -32,6 +32,7 @@ mod frame;
 #[cfg(test)]
 mod frame_law;
 pub mod host;
+mod policy;
 mod pool;
 pub(crate) mod retry;
 mod signal;

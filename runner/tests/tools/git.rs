@@ -10,7 +10,7 @@ use roost_runner::tool::{CredentialSource, Remote, ToolContext};
 use roost_shared::{UnixMillis, wire::CredentialResponse};
 use serde_json::json;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, TOKEN};
 
 const ORIGIN: &str = "https://git.example";
 
@@ -160,5 +160,46 @@ async fn the_next_runner_answers_a_shell_that_an_earlier_one_has_opened() {
     assert!(said.contains("password=[credential removed]"), "{said}");
     assert_eq!(fixture.sessions().len(), 1);
     next.close().await;
+    fixture.stop().await;
+}
+
+/// The rules of the sprite's network policy.
+async fn rules(fixture: &Fixture) -> String {
+    let url = format!("{}/v1/sprites/agent-7/policy/network", fixture.base);
+    let asked = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(TOKEN)
+        .send()
+        .await
+        .unwrap();
+    let policy: serde_json::Value = asked.json().await.unwrap();
+    policy["rules"].to_string()
+}
+
+#[tokio::test]
+async fn the_repositorys_host_is_allowed_once_unless_a_person_decided() {
+    let fixture = Fixture::new().await;
+    let source = Arc::new(Source::default());
+    let with_host = r#"[{"include":"defaults"},{"action":"allow","domain":"git.example"}]"#;
+    for run in ["run-1", "run-2"] {
+        let context = context(&fixture, run, &source);
+        bash(&fixture, &context, "true").await;
+        assert_eq!(rules(&fixture).await, with_host);
+        context.close().await;
+    }
+    let url = format!("{}/v1/sprites/agent-7/policy/network", fixture.base);
+    let own = json!({"rules": [{"domain": "crates.io", "action": "allow"}]});
+    let set = reqwest::Client::new().post(url).bearer_auth(TOKEN);
+    let set = set
+        .header("content-type", "application/json")
+        .body(own.to_string());
+    assert!(set.send().await.unwrap().status().is_success());
+    let context = context(&fixture, "run-3", &source);
+    bash(&fixture, &context, "true").await;
+    assert_eq!(
+        rules(&fixture).await,
+        r#"[{"action":"allow","domain":"crates.io"}]"#
+    );
+    context.close().await;
     fixture.stop().await;
 }

@@ -3,6 +3,7 @@
 //! Invariant: a credential is in this process's memory and, for one answer, in a pipe; never in a file, an argument or an
 //! environment of the sprite. What tools say is cleaned of every credential given before anybody reads it.
 
+mod reach;
 mod script;
 mod scrub;
 mod serve;
@@ -108,12 +109,13 @@ impl GitAccess {
             return serving.ready.clone();
         }
         let (up, ready) = watch::channel(false);
-        let task = tokio::spawn(serve::for_ever(
-            sprite.clone(),
-            dir.to_owned(),
-            self.wallet.clone(),
-            up,
-        ));
+        let (sprite, dir, wallet) = (sprite.clone(), dir.to_owned(), self.wallet.clone());
+        let origin = self.origin.clone();
+        let task = tokio::spawn(async move {
+            // First: who waits until the helper is there finds the way open.
+            reach::open(&sprite, &origin).await;
+            serve::for_ever(sprite, dir, wallet, up).await;
+        });
         *serving = Some(Serving {
             ready: ready.clone(),
             task: task.abort_handle(),
