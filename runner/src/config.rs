@@ -159,6 +159,14 @@ pub struct SpritesConfig {
     pub memory_mb: u64,
     /// Files of one sprite, in MiB.
     pub disk_mb: u64,
+    /// Copies of files for checkpoints of one sprite, in MiB.
+    pub checkpoint_mb: u64,
+    /// Checkpoints by request that a sprite keeps.
+    pub checkpoints: usize,
+    /// Automatic checkpoints that a sprite keeps.
+    pub auto_checkpoints: usize,
+    /// One file of a service's log, in KiB.
+    pub service_log_kb: u64,
     /// Processes and threads of one sprite at once.
     pub processes: u64,
 }
@@ -176,6 +184,10 @@ impl SpritesConfig {
         host.limits.creations_per_minute = self.creations_per_minute;
         host.limits.memory_bytes = self.memory_mb.saturating_mul(1 << 20);
         host.limits.disk_bytes = self.disk_mb.saturating_mul(1 << 20);
+        host.limits.checkpoint_bytes = self.checkpoint_mb.saturating_mul(1 << 20);
+        host.limits.checkpoints = self.checkpoints;
+        host.limits.auto_checkpoints = self.auto_checkpoints;
+        host.limits.service_log_bytes = self.service_log_kb.saturating_mul(1 << 10);
         host.limits.processes = self.processes;
         host
     }
@@ -197,6 +209,10 @@ impl Default for SpritesConfig {
             creations_per_minute: limits.creations_per_minute,
             memory_mb: limits.memory_bytes >> 20,
             disk_mb: limits.disk_bytes >> 20,
+            checkpoint_mb: limits.checkpoint_bytes >> 20,
+            checkpoints: limits.checkpoints,
+            auto_checkpoints: limits.auto_checkpoints,
+            service_log_kb: limits.service_log_bytes >> 10,
             processes: limits.processes,
         }
     }

@@ -68,6 +68,72 @@ async fn a_checkpoint_is_of_one_moment_and_commands_go_on_after_it() {
 }
 
 #[tokio::test]
+async fn what_was_stopped_before_a_checkpoint_stays_stopped_and_the_rest_goes_on() {
+    let (_dir, host, sprite) = sprite().await;
+    let start =
+        "sleep 1000 & kill -STOP $!; echo $! > stopped; sleep 1000 & echo $! > running; echo up; wait";
+    let mut exec = sprite.exec(sh(start)).await.unwrap();
+    read_until(&mut exec, "up").await;
+    sprite.checkpoint(None).await.unwrap();
+    let state = async |of: &str| {
+        let state = format!("cut -d' ' -f3 /proc/$(cat {of})/stat");
+        run(&sprite, &state).await.trim().to_owned()
+    };
+    // They go on a moment after the answer.
+    while state("running").await == "T" {}
+    assert_eq!(state("stopped").await, "T");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn checkpoints_have_a_share_of_the_disk_for_which_automatic_ones_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+    config.limits.checkpoint_bytes = 5 << 19;
+    let host = Running::with(config).await;
+    let sprite = host.sprites.ensure("agent-7").await.unwrap();
+    let change = async || run(&sprite, "head -c 1M /dev/urandom > f; cksum f").await;
+    let ids = async || {
+        let all = sprite.checkpoints().await.unwrap();
+        all.into_iter()
+            .skip(1)
+            .map(|checkpoint| checkpoint.id)
+            .collect::<Vec<_>>()
+    };
+    let first = change().await;
+    sprite.checkpoint(None).await.unwrap();
+    change().await;
+    sprite.restore("v1").await.unwrap();
+    change().await;
+    assert_eq!(ids().await, ["auto-1", "v1"]);
+    // 2 of 2.5 MiB are taken.
+    sprite.checkpoint(None).await.unwrap();
+    assert_eq!(ids().await, ["v2", "v1"], "what nobody asked for makes room");
+    let last = change().await;
+    for refused in [
+        sprite.checkpoint(None).await.map(drop),
+        sprite.restore("v1").await,
+    ] {
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.contains("2 MiB that the sprite's checkpoints may take"),
+            "{said}"
+        );
+    }
+    assert_eq!(
+        run(&sprite, "cksum f").await,
+        last,
+        "nothing was put back in part"
+    );
+    let url = format!("{}/v1/sprites/agent-7/checkpoints/v2", host.base);
+    let dropped = reqwest::Client::new().delete(url).bearer_auth(TOKEN).send().await;
+    assert!(dropped.unwrap().status().is_success());
+    sprite.restore("v1").await.unwrap();
+    assert_eq!(run(&sprite, "cksum f").await, first);
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn checkpoints_are_limited_and_go_with_their_sprite() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));

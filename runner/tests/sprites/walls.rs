@@ -33,6 +33,17 @@ async fn a_command_sees_its_own_world_and_no_other() {
     ] {
         assert!(ids.contains(line), "{line} in {ids}");
     }
+    // The API names what a command sees, and looks into the host's directories only where it is asked to.
+    let root: Vec<_> = sprite.list("/").await.unwrap();
+    let root: Vec<_> = root.iter().map(|entry| entry.path.as_str()).collect();
+    assert!(
+        root.is_sorted()
+            && ["/home", "/tmp", "/usr", "/var"]
+                .iter()
+                .all(|path| root.contains(path)),
+        "{root:?}"
+    );
+    assert!(!root.contains(&"/boot") && !root.contains(&"/root"), "{root:?}");
     // Both sides see one file, and the command may change what the API wrote.
     sprite.write("notes/a", "from outside", None).await.unwrap();
     let (exit, said) = sh(

@@ -29,6 +29,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Files of one sprite, in bytes, checkpoints not counted.
     pub disk_bytes: u64,
+    /// Copies of files that a sprite's checkpoints may take, in bytes; a copy that shares its blocks counts whole.
+    pub checkpoint_bytes: u64,
     /// Processes and threads at once in one sprite.
     pub processes: u64,
     /// Bytes of each of a sprite's file systems in memory (`/run`, `/dev/shm`).
@@ -66,6 +68,7 @@ impl Default for Limits {
             list_entries: 50_000,
             memory_bytes: 4 << 30,
             disk_bytes: 20 << 30,
+            checkpoint_bytes: 20 << 30,
             processes: 1_024,
             memory_file_bytes: 64 << 20,
             tree_entries: 1_000_000,

@@ -103,7 +103,7 @@ impl Link {
     pub(super) async fn freeze(&self) -> io::Result<()> {
         let (answered, answer) = oneshot::channel();
         self.waiting().frozen = Some(answered);
-        self.wait(&Request::Freeze { frozen: true }, answer).await?;
+        self.wait(&Request::Freeze, answer).await?;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Link {
                     let _ = exited.send(code);
                 }
             }
-            Reply::Frozen { .. } => {
+            Reply::Frozen => {
                 if let Some(answered) = waiting.frozen.take() {
                     let _ = answered.send((reply, descriptors));
                 }

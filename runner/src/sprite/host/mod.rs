@@ -24,6 +24,7 @@ mod cgroup;
 mod checkpoint;
 mod connection;
 mod control;
+mod descent;
 mod egress;
 mod error;
 mod exec;
@@ -59,6 +60,7 @@ mod syscalls;
 mod tree;
 mod tunnel;
 mod urls;
+mod usage;
 mod waker;
 mod warden;
 

@@ -356,33 +356,6 @@ pub(super) fn proc_entry(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Bytes on the disk of everything below `root`, a directory of the host. What vanishes or can't be read meanwhile doesn't
-/// count; no symlink is followed.
-pub(super) fn disk_usage(root: &Path) -> std::io::Result<u64> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut todo = vec![openat(CWD, root, flags, Mode::empty())?];
-    let mut bytes = 0;
-    while let Some(dir) = todo.pop() {
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue;
-            };
-            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-            if kind(&stat) == FileType::Directory
-                && let Ok(inner) = openat(&dir, name, flags, Mode::empty())
-            {
-                todo.push(inner);
-            }
-        }
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};

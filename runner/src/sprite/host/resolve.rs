@@ -153,6 +153,19 @@ impl Root {
         }
     }
 
+    /// What commands see in the root beside the sprite's own directories: the host's, where it has them.
+    pub(super) fn shown(&self) -> Result<Vec<Place>, Errno> {
+        if self.view == View::Open {
+            return Ok(Vec::new());
+        }
+        let host = Arc::new(openat(CWD, "/", STEP, Mode::empty())?);
+        let places = SYSTEM_DIRECTORIES.map(|name| {
+            let path = Path::new("/").join(name);
+            Place::new(Arc::clone(&host), name, path, Ground::Fixed)
+        });
+        Ok(places.into_iter().filter(|place| place.stat().is_ok()).collect())
+    }
+
     /// User and group that the sprite's files belong to, as the host counts them.
     pub(super) fn owner(&self) -> Result<(u32, u32), Errno> {
         let stat = statat(CWD, self.path.join(OWN_DIRECTORIES[0]), AtFlags::SYMLINK_NOFOLLOW)?;

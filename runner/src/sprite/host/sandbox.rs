@@ -233,7 +233,7 @@ impl Sandbox {
     }
 }
 
-/// Stopped processes; they go on when this is dropped.
+/// Stopped processes; those that ran go on when this is dropped.
 #[derive(Debug)]
 pub(super) struct Frozen {
     link: Arc<Link>,
@@ -253,7 +253,7 @@ impl Drop for Frozen {
         // Without a runtime the host is ending, and its sprites with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = link.send(&Request::Freeze { frozen: false }).await {
+                if let Err(error) = link.send(&Request::Thaw).await {
                     tracing::debug!(%error, "the sprite was gone before its processes could go on");
                 }
             });

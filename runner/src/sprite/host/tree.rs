@@ -1,6 +1,7 @@
 //! Processes together with everything they started.
 //!
-//! Invariant: only processes that belong to a session, or descend from a given one, are touched. A process is signalled through a pidfd that was opened before it was looked at, so a reused pid is never hit.
+//! Invariant: only processes that belong to a session, or descend from a given one, are touched. A process is signalled through
+//! a pidfd that was opened before it was looked at, so a reused pid is never hit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,28 @@ struct Process {
     parent: i32,
     group: i32,
     session: i32,
+    /// Whether a signal stopped it.
+    stopped: bool,
+}
+
+/// Processes that were stopped here, and not by somebody of theirs.
+#[derive(Debug, Default)]
+pub(super) struct Stopped(Vec<OwnedFd>);
+
+impl Stopped {
+    /// Adds others.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Lets them go on.
+    pub(super) fn go_on(self) {
+        for process in &self.0 {
+            if let Err(error) = pidfd_send_signal(process, Signal::CONT) {
+                tracing::debug!(%error, "a process was gone before it could go on");
+            }
+        }
+    }
 }
 
 /// Kills the session that `leader` leads: its process session and group, and all their descendants. Blocks shortly.
@@ -40,10 +63,23 @@ pub(super) fn kill_session(leader: Pid) {
     });
 }
 
-/// Sends a signal to every process below `ancestor`, not to itself. Blocks shortly.
-pub(super) fn signal_descendants(ancestor: Pid, signal: Signal) {
+/// Kills every process below `ancestor`, not itself. Blocks shortly.
+pub(super) fn kill_descendants(ancestor: Pid) {
     let ancestor = ancestor.as_raw_nonzero().get();
-    signal_rounds(signal, |processes| below(processes, ancestor));
+    signal_rounds(Signal::KILL, |processes| below(processes, ancestor));
+}
+
+/// Stops every process below `ancestor`, not itself, that is not stopped already. Blocks shortly.
+pub(super) fn stop_descendants(ancestor: Pid) -> Stopped {
+    let ancestor = ancestor.as_raw_nonzero().get();
+    let running = |processes: &[Process]| {
+        let mut found = below(processes, ancestor);
+        for process in processes.iter().filter(|process| process.stopped) {
+            found.remove(&process.pid);
+        }
+        found
+    };
+    Stopped(signal_rounds(Signal::STOP, running))
 }
 
 /// The processes below `ancestor`.
@@ -78,26 +114,26 @@ fn below(processes: &[Process], ancestor: i32) -> BTreeSet<i32> {
 }
 
 /// Signals what `select` finds until a round finds nobody new: processes that are being stopped or killed start no others.
-fn signal_rounds(signal: Signal, select: impl Fn(&[Process]) -> BTreeSet<i32>) {
-    let mut reached = BTreeSet::new();
+/// Returns whom it reached.
+fn signal_rounds(signal: Signal, select: impl Fn(&[Process]) -> BTreeSet<i32>) -> Vec<OwnedFd> {
+    let mut reached = BTreeMap::new();
     for _ in 0..ROUNDS {
         // Opened first, looked at second: the descriptor is of the process that is looked at, or of none that lives.
         let handles: Vec<(i32, OwnedFd)> = pids().filter_map(|pid| Some((pid, open(pid)?))).collect();
         let processes: Vec<Process> = handles.iter().filter_map(|(pid, _)| process(*pid)).collect();
         let selected = select(&processes);
-        if selected.is_subset(&reached) {
-            return;
+        if selected.iter().all(|pid| reached.contains_key(pid)) {
+            break;
         }
-        for (pid, handle) in &handles {
-            if selected.contains(pid)
-                && let Err(error) = pidfd_send_signal(handle, signal)
-            {
+        for (pid, handle) in handles.into_iter().filter(|(pid, _)| selected.contains(pid)) {
+            if let Err(error) = pidfd_send_signal(&handle, signal) {
                 tracing::debug!(pid, %error, "a process was gone before the signal came");
             }
+            reached.insert(pid, handle);
         }
-        reached.extend(selected);
         thread::sleep(BETWEEN_ROUNDS);
     }
+    reached.into_values().collect()
 }
 
 fn with_descendants(processes: &[Process], roots: impl Iterator<Item = i32>) -> BTreeSet<i32> {
@@ -141,6 +177,7 @@ fn process(pid: i32) -> Option<Process> {
         parent: number()?,
         group: number()?,
         session: number()?,
+        stopped: state == "T",
     };
     (state != "Z" && state != "X").then_some(process)
 }

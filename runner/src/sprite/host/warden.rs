@@ -19,9 +19,9 @@ use tokio::{task::spawn_blocking, time};
 
 use super::{
     local::{Keeper, LocalSprite, State},
-    place::disk_usage,
     store::Store,
     tree,
+    usage::disk_usage,
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -119,7 +119,14 @@ async fn disk(sprite: &Arc<LocalSprite>, seen: &mut HashMap<String, Seen>) {
     }
     let walked = Arc::clone(sprite);
     let used = match spawn_blocking(move || disk_usage(walked.root.host_path())).await {
-        Ok(Ok(used)) => used,
+        Ok(Ok(Some(used))) => used,
+        Ok(Ok(None)) => {
+            tracing::warn!(
+                sprite = sprite.record.name,
+                "a sprite keeps its files from being looked at; its processes are ended"
+            );
+            return sprite.end().await;
+        }
         Ok(Err(error)) => return tracing::debug!(%error, "a sprite's files could not be looked through"),
         Err(error) => return tracing::warn!(%error, "a sprite's files could not be looked through"),
     };

@@ -19,10 +19,10 @@ use super::{
     capture::{ManifestReader, ROOT, is_hosts},
     copy::{Copier, dress, dress_name, set_attributes},
     cut,
-    descent::{Descent, open_file, remove},
     manifest::{Entry, Kind, Object, damaged, mtime, size_of},
 };
 use crate::random::hex_id;
+use crate::sprite::host::descent::{Descent, open_file, remove};
 
 const STEP: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)

@@ -21,9 +21,13 @@ use rustix::{
 use super::{
     copy::{Copier, attributes, still},
     decode::Reader,
-    descent::{Descent, open_file},
     encode::Writer,
     manifest::{Entry, Kind, Object, Time, ctime, mtime, size_of},
+    room::NoRoom,
+};
+use crate::sprite::host::{
+    descent::{Descent, open_file},
+    usage::size as size_on_disk,
 };
 
 /// A sprite's file system, in its directory.
@@ -59,6 +63,8 @@ pub(super) fn is_too_much(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<TooMuch>())
 }
 
+/// Files take whole pages on most disks.
+const PAGE: u64 = 4 << 10;
 /// What opening and making a file costs, in bytes that could be copied meanwhile.
 const FILE_COST: u64 = 32 << 10;
 
@@ -67,21 +73,24 @@ const FILE_COST: u64 = 32 << 10;
 pub(super) struct Objects {
     dir: OwnedFd,
     build: u32,
-    /// What may still be copied, in bytes; `None` for any amount.
+    /// What may still be copied while the sprite stands still, in bytes; `None` for any amount.
     left: Option<u64>,
+    /// What there is room for, in bytes.
+    room: u64,
     files: Vec<OwnedFd>,
     pub(super) count: u32,
+    /// What the copies take on the disk, at most.
     pub(super) bytes: u64,
 }
 
 impl Objects {
-    /// Copies go into `dir` and are known as those of `build`.
-    /// At most about `most` bytes.
-    pub(super) fn new(dir: OwnedFd, build: u32, most: Option<u64>) -> Self {
+    /// Copies go into `dir` and are known as those of `build`: at most about `most` bytes, and no more than there is `room` for.
+    pub(super) fn new(dir: OwnedFd, build: u32, most: Option<u64>, room: u64) -> Self {
         Self {
             dir,
             build,
             left: most,
+            room,
             files: Vec::new(),
             count: 0,
             bytes: 0,
@@ -93,6 +102,11 @@ impl Objects {
             let cost = size_of(stat) + FILE_COST;
             *left = left.checked_sub(cost).ok_or_else(|| io::Error::other(TooMuch))?;
         }
+        // Holes stay holes.
+        let bytes = size_on_disk(stat).min(size_of(stat).next_multiple_of(PAGE));
+        if self.bytes + bytes > self.room {
+            return Err(io::Error::other(NoRoom));
+        }
         let object = Object {
             build: self.build,
             number: self.count,
@@ -102,7 +116,7 @@ impl Objects {
         let to = openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
         copier.copy(from.as_fd(), to.as_fd(), stat)?;
         self.count = self.count.checked_add(1).ok_or(Errno::OVERFLOW)?;
-        self.bytes += size_of(stat);
+        self.bytes += bytes;
         if self.files.len() < FLUSH_SINGLY {
             self.files.push(to);
         }

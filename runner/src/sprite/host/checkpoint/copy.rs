@@ -18,10 +18,8 @@ use rustix::{
     io::{Errno, pread, pwrite},
 };
 
-use super::{
-    descent::change_mode,
-    manifest::{Entry, Time, mtime, size_of},
-};
+use super::manifest::{Entry, Time, mtime, size_of};
+use crate::sprite::host::descent::change_mode;
 
 const USER: &[u8] = b"user.";
 const MAX_LIST_BYTES: usize = 64 << 10;

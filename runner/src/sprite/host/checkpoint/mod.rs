@@ -12,12 +12,14 @@ mod capture;
 mod copy;
 mod cut;
 mod decode;
-mod descent;
 mod disk;
 mod encode;
 mod endpoint;
 mod info;
+#[cfg(test)]
+mod law;
 mod manifest;
+mod room;
 mod still;
 mod sweep;
 #[cfg(test)]
@@ -38,7 +40,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub(super) use endpoint::{create, list, remove, restore, show};
 pub(super) use work::Reason;
 
-use self::{capture::Found, info::Info, still::Still, vault::Vault};
+use self::{
+    capture::Found,
+    info::Info,
+    room::{Used, is_no_room},
+    still::Still,
+    vault::Vault,
+    work::Bounds,
+};
 use super::{Limits, error::ApiError, local::LocalSprite};
 use crate::sprite::checkpoint::{CURRENT, Checkpoint};
 
@@ -53,6 +62,10 @@ pub(super) enum CheckpointError {
     InUse { id: String },
     #[error("the sprite has {limit} checkpoints, as many as it may; delete some first")]
     Limit { limit: usize },
+    #[error(
+        "the copies for it need more than the {mb} MiB that the sprite's checkpoints may take; delete some first"
+    )]
+    Room { mb: u64 },
     #[error("the sprite is being deleted or its host is shutting down")]
     Gone,
     #[error("the checkpoint could not be read or written: {0}")]
@@ -75,6 +88,11 @@ impl From<CheckpointError> for ApiError {
             CheckpointError::Damaged { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_damaged", message),
             CheckpointError::InUse { .. } => Self::new(StatusCode::CONFLICT, "checkpoint_in_use", message),
             CheckpointError::Limit { limit } => Self::limit("checkpoint_limit_exceeded", message, limit),
+            CheckpointError::Room { .. } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "checkpoint_room_exceeded",
+                message,
+            ),
             CheckpointError::Gone => Self::gone(&message),
             CheckpointError::Storage(source) => Self::internal("the checkpoint failed", &source),
         }
@@ -95,6 +113,7 @@ pub(super) struct Checkpoints {
     home: PathBuf,
     /// Held by the one that takes, restores or drops a checkpoint.
     busy: Arc<Mutex<()>>,
+    used: Used,
 }
 
 impl Checkpoints {
@@ -103,6 +122,14 @@ impl Checkpoints {
         Self {
             home,
             busy: Arc::default(),
+            used: Used::default(),
+        }
+    }
+
+    fn bounds(&self, limits: &Limits) -> Bounds {
+        Bounds {
+            limits: limits.clone(),
+            used: self.used.clone(),
         }
     }
 
@@ -132,24 +159,41 @@ pub(super) async fn take(
     limits: &Limits,
 ) -> Result<Taken, CheckpointError> {
     let _busy = sprite.checkpoints.busy().await;
-    let taken = step(
-        sprite,
-        reason.clone(),
-        limits.clone(),
-        |home, reason, limits, still| work::take_at_once(&home, &reason, &limits, still),
-    );
+    let bounds = sprite.checkpoints.bounds(limits);
+    let home = &sprite.checkpoints.home;
+    loop {
+        // Counted here if it has to be, and not while the sprite stands still.
+        let (counted, at) = (bounds.clone(), home.clone());
+        blocking(move || Ok(counted.room(&at)?)).await?;
+        match take_with(sprite, &reason, &bounds).await {
+            Err(CheckpointError::Storage(error)) if is_no_room(&error) => {
+                make_room(home, None, &bounds).await?;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+async fn take_with(
+    sprite: &Arc<LocalSprite>,
+    reason: &Reason,
+    bounds: &Bounds,
+) -> Result<Taken, CheckpointError> {
+    let taken = step(sprite, reason, bounds, |home, reason, bounds, still| {
+        work::take_at_once(&home, &reason, &bounds, still)
+    });
     let (info, found) = match taken.await? {
         Some(taken) => taken,
         None => {
-            let ahead = step(sprite, reason.clone(), limits.clone(), |home, _, _, still| {
-                work::copy_ahead(&home, still)
+            let ahead = step(sprite, reason, bounds, |home, _, bounds, still| {
+                work::copy_ahead(&home, &bounds, still)
             });
             // A tree that changes a lot meanwhile can't be walked; then all of it is copied while it stands still.
             if let Err(error) = ahead.await {
                 tracing::debug!(%error, sprite = sprite.record.name, "nothing was copied ahead");
             }
-            let rest = step(sprite, reason, limits.clone(), |home, reason, limits, still| {
-                work::take(&home, &reason, &limits, still, None)
+            let rest = step(sprite, reason, bounds, |home, reason, bounds, still| {
+                work::take(&home, &reason, &bounds, still, None)
             });
             rest.await?
         }
@@ -160,12 +204,22 @@ pub(super) async fn take(
     })
 }
 
+/// Drops what may go for a checkpoint that has no room.
+async fn make_room(home: &Path, kept: Option<String>, bounds: &Bounds) -> Result<(), CheckpointError> {
+    let (home, used) = (home.to_owned(), bounds.used.clone());
+    if blocking(move || work::make_room(&home, kept.as_deref(), &used)).await? {
+        return Ok(());
+    }
+    let mb = bounds.limits.checkpoint_bytes >> 20;
+    Err(CheckpointError::Room { mb })
+}
+
 /// Does some work on a sprite that stands still for as long as the work holds that.
 async fn step<T: Send + 'static>(
     sprite: &Arc<LocalSprite>,
-    reason: Reason,
-    limits: Limits,
-    work: impl FnOnce(PathBuf, Reason, Limits, Still) -> Result<T, CheckpointError> + Send + 'static,
+    reason: &Reason,
+    bounds: &Bounds,
+    work: impl FnOnce(PathBuf, Reason, Bounds, Still) -> Result<T, CheckpointError> + Send + 'static,
 ) -> Result<T, CheckpointError> {
     let shut = sprite.still().await;
     check_open(sprite)?;
@@ -174,7 +228,8 @@ async fn step<T: Send + 'static>(
         _shut: shut,
     };
     let home = sprite.checkpoints.home.clone();
-    blocking(move || work(home, reason, limits, still)).await
+    let (reason, bounds) = (reason.clone(), bounds.clone());
+    blocking(move || work(home, reason, bounds, still)).await
 }
 
 /// Ends everything that runs in the sprite and puts its files back.
@@ -187,12 +242,24 @@ async fn put_back(
     let shut = sprite.still().await;
     check_open(sprite)?;
     sprite.end().await;
-    let (home, limits) = (sprite.checkpoints.home.clone(), limits.clone());
-    blocking(move || {
-        let _held = (busy, shut);
-        work::restore(&home, &id, &limits)
-    })
-    .await
+    let bounds = sprite.checkpoints.bounds(limits);
+    let home = &sprite.checkpoints.home;
+    // Shared with the work: what has begun goes on when the one who asked leaves.
+    let held = Arc::new((busy, shut));
+    loop {
+        let (at, target, bounded) = (home.clone(), id.clone(), bounds.clone());
+        let holding = Arc::clone(&held);
+        let restored = blocking(move || {
+            let _held = holding;
+            work::restore(&at, &target, &bounded)
+        });
+        match restored.await {
+            Err(CheckpointError::Storage(error)) if is_no_room(&error) => {
+                make_room(home, Some(id.clone()), &bounds).await?;
+            }
+            restored => return restored,
+        }
+    }
 }
 
 /// A sprite that is being deleted gives its directory's name to whoever takes it next.
@@ -203,10 +270,10 @@ fn check_open(sprite: &LocalSprite) -> Result<(), CheckpointError> {
 async fn drop_one(sprite: &Arc<LocalSprite>, id: String) -> Result<(), CheckpointError> {
     let busy = sprite.checkpoints.busy().await;
     check_open(sprite)?;
-    let home = sprite.checkpoints.home.clone();
+    let (home, used) = (sprite.checkpoints.home.clone(), sprite.checkpoints.used.clone());
     blocking(move || {
         let _busy = busy;
-        work::remove(&home, &id)
+        work::remove(&home, &id, &used)
     })
     .await
 }

@@ -12,12 +12,12 @@ use rustix::{
 
 use super::{
     capture::ManifestReader,
-    descent::remove,
     disk::{DIRECTORY, delete_file, names},
     info::Info,
     manifest::{Kind, Object},
     vault::{GONE, MANIFEST, Vault, read_manifest},
 };
+use crate::sprite::host::descent::remove;
 
 /// Removes the copies that only dropped checkpoints needed.
 pub(super) fn sweep(vault: &Vault) -> io::Result<()> {

@@ -8,25 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proptest::prelude::*;
 use rustix::fs::{XattrFlags, lsetxattr};
 
 use super::{
     capture::is_too_much,
     cut,
+    room::Used,
     sweep::sweep,
     vault::Vault,
     work::{Reason, capture, capture_with, keep, put_back, recover, remove},
 };
 
 /// A sprite's directory without a sprite.
-struct Home {
+pub(super) struct Home {
     dir: tempfile::TempDir,
-    vault: Vault,
+    pub(super) vault: Vault,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // In memory where that is possible: what is cut and done again here would wait for the disk thousands of times.
         let dir = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
@@ -40,7 +40,7 @@ impl Home {
         self.dir.path().join("root")
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         self.root().join(path)
     }
 
@@ -48,7 +48,7 @@ impl Home {
         fs::write(self.at(path), text).unwrap();
     }
 
-    fn take(&self) -> String {
+    pub(super) fn take(&self) -> String {
         self.try_take().unwrap()
     }
 
@@ -83,7 +83,7 @@ impl Home {
     }
 
     /// Everything about the tree that a restore must bring back.
-    fn tree(&self) -> BTreeMap<PathBuf, String> {
+    pub(super) fn tree(&self) -> BTreeMap<PathBuf, String> {
         let mut tree = BTreeMap::new();
         let mut first_names = BTreeMap::new();
         describe(&self.root(), Path::new(""), &mut tree, &mut first_names);
@@ -328,12 +328,12 @@ fn a_dropped_checkpoint_frees_what_only_it_needed() {
     home.write("home/second", "in the second");
     home.take();
     assert_eq!(home.objects(), 3);
-    remove(home.dir.path(), "v1").unwrap();
+    remove(home.dir.path(), "v1", &Used::default()).unwrap();
     assert_eq!((home.ids(), home.objects()), (vec!["v2".to_owned()], 2));
     fs::remove_file(home.at("home/both")).unwrap();
     put_back(&home.vault, "v2").unwrap();
     assert_eq!(fs::read_to_string(home.at("home/both")).unwrap(), "in both");
-    assert!(remove(home.dir.path(), "v1").is_err());
+    assert!(remove(home.dir.path(), "v1", &Used::default()).is_err());
     assert_eq!(home.take(), "v3", "numbers are not used again");
 }
 
@@ -352,77 +352,4 @@ fn damage_is_found_before_anything_is_changed() {
     home.write("home/file", "worse");
     put_back(&home.vault, &id).unwrap();
     assert_eq!(fs::read_to_string(home.at("home/file")).unwrap(), "better");
-}
-
-/// Something a command could do.
-#[derive(Debug, Clone)]
-enum Act {
-    Write(usize, u8),
-    MakeDir(usize),
-    Remove(usize),
-    Rename(usize, usize),
-    Link(usize, usize),
-    Symlink(usize, usize),
-    Mode(usize, u32),
-    Take,
-    Restore(prop::sample::Index),
-}
-
-const PATHS: [&str; 8] = ["a", "b", "b/c", "b/d", "b/d/e", "f", "f/g", "b.d"];
-
-fn act() -> impl Strategy<Value = Act> {
-    let path = 0..PATHS.len();
-    prop_oneof![
-        4 => (path.clone(), any::<u8>()).prop_map(|(path, byte)| Act::Write(path, byte)),
-        2 => path.clone().prop_map(Act::MakeDir),
-        1 => path.clone().prop_map(Act::Remove),
-        1 => (path.clone(), path.clone()).prop_map(|(from, to)| Act::Rename(from, to)),
-        1 => (path.clone(), path.clone()).prop_map(|(from, to)| Act::Link(from, to)),
-        1 => (path.clone(), path.clone()).prop_map(|(from, to)| Act::Symlink(from, to)),
-        1 => (path, prop_oneof![Just(0o700_u32), Just(0o755)]).prop_map(|(path, mode)| Act::Mode(path, mode)),
-        2 => Just(Act::Take),
-        1 => any::<prop::sample::Index>().prop_map(Act::Restore),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// Also when changes follow each other faster than the clock of the file system ticks.
-    #[test]
-    fn whatever_was_done_every_checkpoint_comes_back(acts in prop::collection::vec(act(), 1..60)) {
-        let home = Home::new();
-        let mut taken: Vec<(String, BTreeMap<PathBuf, String>)> = Vec::new();
-        for act in &acts {
-            let at = |path: &usize| home.at(PATHS[*path]);
-            // What can't be done is not done.
-            let _ = match act {
-                Act::Write(path, byte) => fs::write(at(path), [*byte; 3]),
-                Act::MakeDir(path) => fs::create_dir(at(path)),
-                Act::Remove(path) => fs::remove_file(at(path)).or_else(|_| fs::remove_dir_all(at(path))),
-                Act::Rename(from, to) => fs::rename(at(from), at(to)),
-                Act::Link(from, to) => fs::hard_link(at(from), at(to)),
-                Act::Symlink(from, to) => symlink(PATHS[*from], at(to)),
-                Act::Mode(path, mode) => fs::symlink_metadata(at(path)).and_then(|is| {
-                    if is.is_symlink() { Ok(()) } else { fs::set_permissions(at(path), Permissions::from_mode(*mode)) }
-                }),
-                Act::Take => {
-                    taken.push((home.take(), home.tree()));
-                    Ok(())
-                }
-                Act::Restore(index) => {
-                    if !taken.is_empty() {
-                        let (id, tree) = index.get(&taken);
-                        put_back(&home.vault, id).unwrap();
-                        prop_assert_eq!(&home.tree(), tree, "{}", id);
-                    }
-                    Ok(())
-                }
-            };
-        }
-        for (id, tree) in taken.iter().rev() {
-            put_back(&home.vault, id).unwrap();
-            prop_assert_eq!(&home.tree(), tree, "{}", id);
-        }
-    }
 }

@@ -31,11 +31,11 @@ use super::{
     capture::{ManifestReader, Objects},
     cut,
     decode::Reader,
-    descent::remove,
     disk::{DIRECTORY, create_file, delete_file, make_dir, names, read_json, write_json},
     info::Info,
     manifest::size_of,
 };
+use crate::sprite::host::descent::remove;
 
 const CHECKPOINTS: &CStr = c"checkpoints";
 const OBJECTS: &CStr = c"objects";
@@ -75,6 +75,8 @@ pub(super) struct Intent {
 pub(super) struct Vault {
     home: OwnedFd,
     pub(super) dir: OwnedFd,
+    /// Bytes that may still be copied into it.
+    room: u64,
 }
 
 impl Vault {
@@ -82,7 +84,11 @@ impl Vault {
     pub(super) fn open(home: &Path) -> io::Result<Option<Self>> {
         let home = openat(CWD, home, DIRECTORY, Mode::empty())?;
         Ok(match openat(&home, CHECKPOINTS, DIRECTORY, Mode::empty()) {
-            Ok(dir) => Some(Self { home, dir }),
+            Ok(dir) => Some(Self {
+                home,
+                dir,
+                room: u64::MAX,
+            }),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(errno.into()),
         })
@@ -96,7 +102,16 @@ impl Vault {
         make_dir(&dir, OBJECTS)?;
         make_dir(&dir, GONE)?;
         fsync(&home)?;
-        Ok(Self { home, dir })
+        Ok(Self {
+            home,
+            dir,
+            room: u64::MAX,
+        })
+    }
+
+    /// The same, with so much room for new copies, in bytes.
+    pub(super) fn with_room(self, room: u64) -> Self {
+        Self { room, ..self }
     }
 
     pub(super) fn home(&self) -> BorrowedFd<'_> {
@@ -191,7 +206,8 @@ impl Vault {
             .iter()
             .filter_map(|name| name.to_str().ok()?.parse::<u32>().ok());
         let build = last.max().unwrap_or(0).checked_add(1).ok_or(Errno::OVERFLOW)?;
-        let objects = Objects::new(openat(&dir, OBJECTS, DIRECTORY, Mode::empty())?, build, most);
+        let into = openat(&dir, OBJECTS, DIRECTORY, Mode::empty())?;
+        let objects = Objects::new(into, build, most, self.room);
         let manifest = create_file(&dir, MANIFEST)?;
         Ok(Build {
             dir,
@@ -256,18 +272,34 @@ impl Vault {
     }
 
     fn replace_base(&self) -> io::Result<()> {
-        match statat(&self.dir, BASE, AtFlags::SYMLINK_NOFOLLOW) {
-            // The last name of a manifest: what only it needs has to go with it.
-            Ok(stat) if stat.st_nlink == 1 => {
-                let gone = self.gone_place()?;
-                linkat(&self.dir, BASE, &gone, MANIFEST, AtFlags::empty())?;
-            }
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        self.let_base_go()?;
         cut::here()?;
         renameat(&self.dir, BASE_NEW, &self.dir, BASE)?;
         Ok(fsync(&self.dir)?)
+    }
+
+    /// Sees to it that what only the base needs goes once it is replaced; `false` if a checkpoint needs all of it.
+    fn let_base_go(&self) -> io::Result<bool> {
+        match statat(&self.dir, BASE, AtFlags::SYMLINK_NOFOLLOW) {
+            // The last name of a manifest.
+            Ok(stat) if stat.st_nlink == 1 => {
+                let gone = self.gone_place()?;
+                linkat(&self.dir, BASE, &gone, MANIFEST, AtFlags::empty())?;
+                Ok(true)
+            }
+            Ok(_) | Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Forgets the last state that is known, if no checkpoint is of it; `sweep` then frees what only it needed.
+    pub(super) fn drop_base(&self) -> io::Result<bool> {
+        if !self.let_base_go()? {
+            return Ok(false);
+        }
+        delete_file(&self.dir, BASE)?;
+        fsync(&self.dir)?;
+        Ok(true)
     }
 
     /// A new directory in `gone`.

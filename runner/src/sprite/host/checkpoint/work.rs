@@ -13,6 +13,7 @@ use super::{
     apply::{Apply, Done},
     capture::{Capture, Found, ManifestReader, SETTLED, Trust, is_too_much},
     info::Info,
+    room::Used,
     still::Still,
     sweep::sweep,
     vault::{Build, Intent, Vault},
@@ -31,6 +32,24 @@ pub(in crate::sprite::host) enum Reason {
     Before(String),
 }
 
+/// What a sprite's checkpoints may be and take.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    pub(super) limits: Limits,
+    pub(super) used: Used,
+}
+
+impl Bounds {
+    /// What is left of the room, in bytes.
+    pub(super) fn room(&self, home: &Path) -> io::Result<u64> {
+        self.used.left(home, self.limits.checkpoint_bytes)
+    }
+
+    fn vault(&self, home: &Path) -> io::Result<Vault> {
+        Ok(Vault::create(home)?.with_room(self.room(home)?))
+    }
+}
+
 /// What is copied at most while a sprite stands still, in bytes, before it goes on and most is copied ahead.
 const AT_ONCE_BYTES: u64 = 32 << 20;
 
@@ -39,37 +58,40 @@ const AT_ONCE_BYTES: u64 = 32 << 20;
 pub(super) fn take_at_once(
     home: &Path,
     reason: &Reason,
-    limits: &Limits,
+    bounds: &Bounds,
     still: Still,
 ) -> Result<Option<(Info, Found)>, CheckpointError> {
-    match take(home, reason, limits, still, Some(AT_ONCE_BYTES)) {
+    match take(home, reason, bounds, still, Some(AT_ONCE_BYTES)) {
         Err(CheckpointError::Storage(error)) if is_too_much(&error) => Ok(None),
         taken => taken.map(Some),
     }
 }
 
 /// Copies what there is to copy while the sprite goes on, so that less is left to copy when it stands still.
-pub(super) fn copy_ahead(home: &Path, still: Still) -> Result<(), CheckpointError> {
-    let vault = Vault::create(home)?;
+pub(super) fn copy_ahead(home: &Path, bounds: &Bounds, still: Still) -> Result<(), CheckpointError> {
+    let vault = bounds.vault(home)?;
     let mapped = still.shared_mappings();
     let mut still = Some(still);
     // Until the walk begins: from then on a change shows.
     let build = capture_with(&vault, &mapped, None, || drop(still.take()));
-    let adopted = build.and_then(|(build, _)| vault.adopt(build));
-    Ok(adopted.inspect_err(|_| give_up(&vault))?)
+    let adopted = build.and_then(|(build, _)| {
+        bounds.used.add(build.objects.bytes);
+        vault.adopt(build)
+    });
+    Ok(adopted.inspect_err(|_| give_up(&vault, &bounds.used))?)
 }
 
 /// Takes a checkpoint, however much has to be copied if there is no `most`.
 pub(super) fn take(
     home: &Path,
     reason: &Reason,
-    limits: &Limits,
+    bounds: &Bounds,
     still: Still,
     most: Option<u64>,
 ) -> Result<(Info, Found), CheckpointError> {
-    let vault = Vault::create(home)?;
+    let vault = bounds.vault(home)?;
     if let Reason::Asked(_) = reason {
-        let limit = limits.checkpoints;
+        let limit = bounds.limits.checkpoints;
         if vault.list()?.iter().filter(|info| !info.is_auto).count() >= limit {
             return Err(CheckpointError::Limit { limit });
         }
@@ -77,14 +99,18 @@ pub(super) fn take(
     let mapped = still.shared_mappings();
     let captured = capture_with(&vault, &mapped, most, || {});
     drop(still);
-    let taken = captured.and_then(|captured| keep(&vault, captured, reason.clone()));
-    let taken = taken.inspect_err(|_| give_up(&vault))?;
-    prune(&vault, limits)?;
+    let taken = captured.and_then(|captured| {
+        bounds.used.add(captured.0.objects.bytes);
+        keep(&vault, captured, reason.clone())
+    });
+    let taken = taken.inspect_err(|_| give_up(&vault, &bounds.used))?;
+    prune(&vault, bounds)?;
     Ok(taken)
 }
 
 /// Frees what was copied in vain: most likely the disk is full.
-fn give_up(vault: &Vault) {
+fn give_up(vault: &Vault, used: &Used) {
+    used.forget();
     if let Err(error) = vault.discard_unfinished() {
         tracing::warn!(%error, "what is left of a checkpoint could not be removed; the next one removes it");
     }
@@ -171,8 +197,8 @@ pub(super) fn keep(
 }
 
 /// Keeps the state of a sprite in which nothing runs as an automatic checkpoint, and puts back another one.
-pub(super) fn restore(home: &Path, id: &str, limits: &Limits) -> Result<Done, CheckpointError> {
-    let vault = Vault::create(home)?;
+pub(super) fn restore(home: &Path, id: &str, bounds: &Bounds) -> Result<Done, CheckpointError> {
+    let vault = bounds.vault(home)?;
     let info = vault.get(id)?;
     let info = info.ok_or_else(|| CheckpointError::NotFound { id: id.to_owned() })?;
     // Read to its end before anything is changed.
@@ -180,8 +206,10 @@ pub(super) fn restore(home: &Path, id: &str, limits: &Limits) -> Result<Done, Ch
     if !info.whole || whole.is_err() {
         return Err(CheckpointError::Damaged { id: id.to_owned() });
     }
-    let done = put_back(&vault, id).inspect_err(|_| give_up(&vault))?;
-    prune(&vault, limits)?;
+    // What it copies of the present state is counted with the next one.
+    bounds.used.forget();
+    let done = put_back(&vault, id).inspect_err(|_| give_up(&vault, &bounds.used))?;
+    prune(&vault, bounds)?;
     Ok(done)
 }
 
@@ -229,22 +257,52 @@ fn carry_out(vault: &Vault, intent: &Intent) -> io::Result<Done> {
 }
 
 /// Takes out a checkpoint and frees what only it needed.
-pub(super) fn remove(home: &Path, id: &str) -> Result<(), CheckpointError> {
+pub(super) fn remove(home: &Path, id: &str, used: &Used) -> Result<(), CheckpointError> {
     let not_found = || CheckpointError::NotFound { id: id.to_owned() };
     let vault = Vault::open(home)?.ok_or_else(not_found)?;
     vault.get(id)?.ok_or_else(not_found)?;
     if vault.intent()?.is_some_and(|intent| intent.target == id) {
         return Err(CheckpointError::InUse { id: id.to_owned() });
     }
+    used.forget();
     vault.drop_checkpoint(id)?;
     Ok(sweep(&vault)?)
 }
 
+/// Drops the oldest automatic checkpoint that is not `kept`, to make room, or else copies that are there for comparison alone;
+/// `false` if there is nothing of the kind.
+pub(super) fn make_room(home: &Path, kept: Option<&str>, used: &Used) -> Result<bool, CheckpointError> {
+    let Some(vault) = Vault::open(home)? else {
+        return Ok(false);
+    };
+    let target = vault.intent()?.map(|intent| intent.target);
+    let needed = |info: &Info| Some(info.id.as_str()) == kept || Some(&info.id) == target.as_ref();
+    let all = vault.list()?;
+    // The newest come first.
+    let made = match all.iter().rev().find(|info| info.is_auto && !needed(info)) {
+        Some(oldest) => {
+            tracing::info!(
+                checkpoint = oldest.id,
+                "an automatic checkpoint made room for another one"
+            );
+            vault.drop_checkpoint(&oldest.id)?;
+            true
+        }
+        None => vault.drop_base()?,
+    };
+    if made {
+        used.forget();
+        sweep(&vault)?;
+    }
+    Ok(made)
+}
+
 /// Drops the oldest automatic checkpoints that are too many, and frees what nobody needs.
-fn prune(vault: &Vault, limits: &Limits) -> io::Result<()> {
+fn prune(vault: &Vault, bounds: &Bounds) -> io::Result<()> {
     let all = vault.list()?;
     let autos = all.iter().filter(|info| info.is_auto);
-    for info in autos.skip(limits.auto_checkpoints.max(1)) {
+    for info in autos.skip(bounds.limits.auto_checkpoints.max(1)) {
+        bounds.used.forget();
         vault.drop_checkpoint(&info.id)?;
     }
     if let Err(error) = sweep(vault) {

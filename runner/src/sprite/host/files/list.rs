@@ -3,9 +3,11 @@
 //! Invariant: entries come in the order of their paths, a directory before what is in it; a listing is whole or an error says
 //! why not. Symlinks are listed, not followed.
 
+use std::path::Path;
+
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path as Segment, State},
 };
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::Timestamp;
@@ -40,7 +42,7 @@ pub(in crate::sprite::host) struct ListQuery {
 /// `GET /fs/list`.
 pub(in crate::sprite::host) async fn list(
     State(host): State<Host>,
-    Path(name): Path<String>,
+    Segment(name): Segment<String>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<FileList>, Failure> {
     let sprite = host.store.get(&name)?;
@@ -57,8 +59,14 @@ pub(in crate::sprite::host) async fn list(
         let stat = place.stat().map_err(errno)?;
         let mut entries = Vec::new();
         if kind(&stat) == FileType::Directory {
+            let shown = if place.path == Path::new("/") {
+                sprite.root.shown().map_err(errno)?
+            } else {
+                Vec::new()
+            };
             let mut listing = Listing {
                 entries,
+                shown,
                 most: limits.list_entries,
                 budget: Budget::new(limits.tree_entries),
                 wanted: Wanted::new(&query)?,
@@ -82,6 +90,8 @@ pub(in crate::sprite::host) async fn list(
 /// A listing in the making.
 struct Listing {
     entries: Vec<FileEntry>,
+    /// What is in the listed directory for those inside the sprite alone. It is named, and not looked into.
+    shown: Vec<Place>,
     most: usize,
     budget: Budget,
     wanted: Wanted,
@@ -100,6 +110,8 @@ impl Listing {
                 places.push(place);
             }
         }
+        let shown: Vec<_> = self.shown.iter().map(|place| place.name.clone()).collect();
+        places.append(&mut self.shown);
         places.sort_by(|a, b| a.name.cmp(&b.name));
         for place in places {
             let stat = match place.stat() {
@@ -124,7 +136,7 @@ impl Listing {
                 }
                 self.entries.push(entry(path.clone(), &place, &stat));
             }
-            if self.recursive && kind(&stat) == FileType::Directory {
+            if self.recursive && kind(&stat) == FileType::Directory && !shown.contains(&place.name) {
                 match place.folder() {
                     Ok(folder) => self.add(&folder, &path, depth + 1)?,
                     Err(Errno::NOENT) => {}

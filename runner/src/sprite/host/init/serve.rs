@@ -26,7 +26,7 @@ use super::{
     ports, start,
     wire::{self, MAX_PACKET, Reply, Request},
 };
-use crate::sprite::host::tree;
+use crate::sprite::host::tree::{self, Stopped};
 
 /// A command that has not been waited for.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ struct Running {
 struct Init<'a> {
     host: &'a OwnedFd,
     running: HashMap<u64, Running>,
+    stopped: Stopped,
 }
 
 /// Serves the host until it closes the socket.
@@ -51,6 +52,7 @@ pub(super) fn serve(host: &OwnedFd) -> io::Result<ExitCode> {
     let mut init = Init {
         host,
         running: HashMap::new(),
+        stopped: Stopped::default(),
     };
     let mut buffer = vec![0; MAX_PACKET];
     loop {
@@ -105,10 +107,14 @@ impl Init<'_> {
                 }
                 Ok(())
             }
-            Request::Freeze { frozen } => {
-                let signal = if frozen { Signal::STOP } else { Signal::CONT };
-                tree::signal_descendants(rustix::process::getpid(), signal);
-                self.reply(&Reply::Frozen { frozen })
+            Request::Freeze => {
+                let stopped = tree::stop_descendants(rustix::process::getpid());
+                self.stopped.extend(stopped);
+                self.reply(&Reply::Frozen)
+            }
+            Request::Thaw => {
+                std::mem::take(&mut self.stopped).go_on();
+                Ok(())
             }
             Request::Connect { id, address } => match connecting(address) {
                 Ok(socket) => wire::send(self.host, &Reply::Connected { id }, &[socket.as_fd()]),
@@ -158,7 +164,7 @@ impl Init<'_> {
 
     /// In a pid namespace the kernel does this when the first process ends; elsewhere it has to be done.
     fn end(&self) {
-        tree::signal_descendants(rustix::process::getpid(), Signal::KILL);
+        tree::kill_descendants(rustix::process::getpid());
     }
 }
 

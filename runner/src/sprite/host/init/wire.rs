@@ -62,8 +62,10 @@ pub(in crate::sprite::host) enum Request {
     Signal { id: u64, signal: i32 },
     /// Kill a command with everything in its process session and everything those started.
     Kill { id: u64 },
-    /// Stop every process, or let them go on.
-    Freeze { frozen: bool },
+    /// Stop every process that runs.
+    Freeze,
+    /// Let those go on that were stopped for it.
+    Thaw,
     /// Connect to an address inside.
     Connect { id: u64, address: SocketAddr },
     /// Which ports listen.
@@ -99,8 +101,8 @@ pub(in crate::sprite::host) enum Reply {
     Refused { id: u64, errno: i32 },
     /// The command itself ended: its exit code, or 128 + signal.
     Exited { id: u64, code: i32 },
-    /// Every process was stopped, or goes on.
-    Frozen { frozen: bool },
+    /// Every process is stopped.
+    Frozen,
     /// Beside it: the connection, perhaps still on its way.
     Connected { id: u64 },
     /// Nothing listens there.

@@ -22,6 +22,8 @@ const OPEN: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 /// How many of the innermost directories are kept open.
 const KEPT_OPEN: usize = 24;
+/// The same in a tree that others change meanwhile, where the way up may be gone.
+const KEPT_OPEN_IN_USE: usize = 256;
 const LISTING_BYTES: usize = 64 << 10;
 
 /// The names in a directory, sorted.
@@ -81,6 +83,7 @@ pub(super) struct Descent {
     levels: Vec<Level>,
     /// What its owner must be permitted in a directory to walk it.
     need: Mode,
+    kept_open: usize,
     /// From the root, without a leading slash.
     path: Vec<u8>,
     buffer: Vec<u8>,
@@ -92,6 +95,15 @@ impl Descent {
         Self::from(openat(home, root, OPEN, Mode::empty())?, Mode::RUSR | Mode::XUSR)
     }
 
+    /// Starts at a directory, to look at a tree in use: what its owner did not permit is not permitted.
+    pub(super) fn to_look(home: BorrowedFd<'_>, root: &CStr) -> io::Result<Self> {
+        let descent = Self::from(openat(home, root, OPEN, Mode::empty())?, Mode::empty())?;
+        Ok(Self {
+            kept_open: KEPT_OPEN_IN_USE,
+            ..descent
+        })
+    }
+
     /// Starts at a directory, to change the tree.
     pub(super) fn to_change(home: BorrowedFd<'_>, root: &CStr) -> io::Result<Self> {
         Self::from(openat(home, root, OPEN, Mode::empty())?, Mode::RWXU)
@@ -101,6 +113,7 @@ impl Descent {
         let mut descent = Self {
             levels: Vec::new(),
             need,
+            kept_open: KEPT_OPEN,
             path: Vec::new(),
             buffer: Vec::with_capacity(LISTING_BYTES),
         };
@@ -162,7 +175,7 @@ impl Descent {
         if let Some(mode) = narrow {
             stat.st_mode = (stat.st_mode & !0o7777) | mode.as_raw_mode();
         }
-        if let Some(far) = self.levels.len().checked_sub(KEPT_OPEN + 1) {
+        if let Some(far) = self.levels.len().checked_sub(self.kept_open + 1) {
             // The root stays open: it has no way up.
             if far > 0 {
                 self.levels[far].dir = None;
@@ -229,7 +242,7 @@ fn open_dir(dir: BorrowedFd<'_>, name: &CStr, need: Mode) -> Result<(OwnedFd, Op
             }
             Ok((fd, widen(mode).ok().map(|()| mode)))
         }
-        Err(Errno::ACCESS) => {
+        Err(Errno::ACCESS) if !need.is_empty() => {
             let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
             let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
             widen(mode)?;
