@@ -161,8 +161,8 @@ async fn a_slow_reader_holds_the_command_back_and_loses_nothing() {
 #[tokio::test]
 async fn a_terminal_can_be_resized_and_interrupted() {
     let (_dir, host, sprite) = sprite().await;
-    // With a trap of its own, bash ends whichever of its children the interrupt met.
-    let script = "trap 'stty size' WINCH; trap 'exit 42' INT; stty size; while :; do sleep 0.05; done";
+    // It starts nothing while it waits: an interrupt that meets a child before it is a program is lost to the shell.
+    let script = "trap 'stty size' WINCH; trap 'exit 42' INT; stty size; while :; do read -r -t 0.05; done";
     let request = sh(script).tty(30, 100);
     let mut exec = sprite.exec(request).await.unwrap();
     assert!(exec.tty());
