@@ -1,13 +1,14 @@
 //! What an agent gone astray may try, and how it is seen that it did not work.
 
-use std::{io::Read, net::TcpListener, time::Duration};
+use std::net::TcpListener;
 
+use crate::{
+    amounts::{fill_disk, fork_bomb, hog_memory},
+    host::{Host, sh},
+};
 use futures::{FutureExt, future::BoxFuture};
-use tokio::time::sleep;
 
-use crate::host::{Host, sh};
-
-type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 /// One line of the threat model.
 pub(crate) struct Attempt {
@@ -43,7 +44,7 @@ attempts! {
     "fill the disk" => fill_disk,
 }
 
-fn expect(holds: bool, why: impl FnOnce() -> String) -> Outcome {
+pub(crate) fn expect(holds: bool, why: impl FnOnce() -> String) -> Outcome {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -58,7 +59,7 @@ async fn none_works(host: &Host, lines: &[String]) -> Outcome {
 }
 
 /// A Python program; 0 is success.
-fn python(program: &str) -> String {
+pub(crate) fn python(program: &str) -> String {
     format!("python3 -c '{program}'")
 }
 
@@ -378,54 +379,6 @@ async fn share_memory(host: &Host) -> Outcome {
     expect(!seen && !said.contains("victim"), || said.clone())
 }
 
-async fn fork_bomb(host: &Host) -> Outcome {
-    let bomber = host.sprite("bomber").await;
-    let mark = format!("1000.{}", host.pid());
-    let many = format!("for i in $(seq 200); do sleep {mark} & done 2>/dev/null; true");
-    sh(&bomber, &many).await;
-    let count = marked(&mark);
-    expect((1..=64).contains(&count), || {
-        format!("{count} processes of one sprite run")
-    })?;
-    sh(&bomber, "b() { b | b & }; b; sleep 1").await;
-    let running = crate::host::sh(&host.victim, "echo well").await;
-    expect(running.0 == 0, || running.1.clone())?;
-    expect(host.is_well().await, || "the host does not answer".into())?;
-    let gone = host.end(&bomber).await;
-    expect(gone, || "the sprite could not be deleted".into())?;
-    expect(marked(&mark) == 0, || "its processes outlive it".into())
-}
-
-async fn hog_memory(host: &Host) -> Outcome {
-    let hog = host.sprite("hog").await;
-    let (exit, said) = sh(&hog, &python("x = bytearray(2 << 30); print(\"GOT\")")).await;
-    expect(exit != 0 && !said.contains("GOT"), || {
-        format!("2 GiB of 512 MiB: {said}")
-    })?;
-    // Together they are too much, each alone is not.
-    let parts = "for i in 1 2 3 4; do python3 -c 'x = bytearray(b\"1\") * (200 << 20); import time; time.sleep(3); print(\"GOT\")' & done; wait";
-    let (_, said) = sh(&hog, parts).await;
-    let survived = said.lines().filter(|line| *line == "GOT").count();
-    expect(survived < 4, || {
-        format!("{survived} of 4 times 200 MiB in 512 MiB: {said}")
-    })?;
-    expect(host.is_well().await, || "the host does not answer".into())
-}
-
-async fn fill_disk(host: &Host) -> Outcome {
-    let filler = host.sprite("filler").await;
-    let (exit, said) = sh(&filler, "dd if=/dev/zero of=big bs=1M count=200").await;
-    expect(exit != 0, || format!("one file of 200 MiB in 64 MiB: {said}"))?;
-    let (exit, said) = sh(&filler, "rm -f big; for i in $(seq 400); do dd if=/dev/zero of=part$i bs=1M count=4 status=none; sleep 0.02; done").await;
-    expect(exit != 0, || format!("1.6 GiB in 64 MiB: {said}"))?;
-    sleep(Duration::from_millis(50)).await;
-    let (_, used) = sh(&filler, "du -sm ~ | cut -f1; rm -f part*").await;
-    let used: u64 = used.trim().parse().unwrap_or(u64::MAX);
-    // What is written between two looks is too much, but not without bound.
-    expect(used < 1_200, || format!("{used} MiB on the disk"))?;
-    expect(host.is_well().await, || "the host does not answer".into())
-}
-
 /// A request for a tunnel to somewhere, through the sprite's own proxy; succeeds if it is granted.
 fn through_proxy(target: &str) -> String {
     format!(
@@ -442,27 +395,4 @@ async fn allow_everything(host: &Host) -> Outcome {
 async fn strict(host: &Host) -> Outcome {
     host.policy("attacker", r#"{"rules": [{"include": "defaults"}]}"#)
         .await
-}
-
-/// How many processes of this machine have the mark as an argument.
-fn marked(mark: &str) -> usize {
-    processes(mark).len()
-}
-
-/// The processes of this machine that have the mark as an argument.
-pub(crate) fn processes(mark: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let mut arguments = String::new();
-        let opened = std::fs::File::open(process.path().join("cmdline"));
-        if opened.is_ok_and(|mut file| file.read_to_string(&mut arguments).is_ok())
-            && arguments.contains(&format!("\0{mark}\0"))
-        {
-            found.push(pid);
-        }
-    }
-    found
 }

@@ -11,8 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    attempts::processes,
-    host::{Host, User, sh},
+    host::{Host, User, processes, sh},
     report,
 };
 

@@ -1,7 +1,7 @@
 //! A sprite host as a process of its own, and sprites in it to attack from.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -38,7 +38,11 @@ pub(crate) struct Host {
 impl Host {
     /// Starts it with small limits; `None` where it says that it can't wall sprites in.
     pub(crate) async fn start(user: User) -> Option<Self> {
-        let data = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), user).await
+    }
+
+    /// The same, where an earlier one may have been.
+    pub(crate) async fn start_in(data: tempfile::TempDir, user: User) -> Option<Self> {
         let config = data.path().join("roost.toml");
         std::fs::write(
             &config,
@@ -141,13 +145,15 @@ impl Host {
         self.sprites.delete(sprite.name()).await.is_ok()
     }
 
-    pub(crate) async fn stop(mut self) {
+    /// Ends it; what it kept is there.
+    pub(crate) async fn stop(mut self) -> tempfile::TempDir {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         tokio::task::spawn_blocking(move || self.child.wait())
             .await
             .unwrap()
             .unwrap();
+        self.data
     }
 }
 
@@ -173,4 +179,22 @@ pub(crate) async fn sh(sprite: &Sprite, script: &str) -> (i32, String) {
         Ok(Err(error)) => (-1, error.to_string()),
         Err(_) => (-2, "it did not end in time".into()),
     }
+}
+
+/// The processes of this machine that have the mark as an argument.
+pub(crate) fn processes(mark: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let mut arguments = String::new();
+        let opened = std::fs::File::open(process.path().join("cmdline"));
+        if opened.is_ok_and(|mut file| file.read_to_string(&mut arguments).is_ok())
+            && arguments.contains(&format!("\0{mark}\0"))
+        {
+            found.push(pid);
+        }
+    }
+    found
 }

@@ -12,6 +12,7 @@ mod fixture;
 mod hosts;
 mod pool;
 mod races;
+mod ranges;
 mod services;
 mod sessions;
 mod socket;

@@ -7,7 +7,7 @@ use roost_runner::{
     sprite::Sprites,
     tool::{ToolContext, ToolOutput},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
@@ -15,20 +15,22 @@ use crate::{
     wire::{Direction, Wire},
 };
 
+/// Calls `bash` as `call_1`, and is gone in the middle of it, when its command has made the file `count`.
+async fn die_in_the_middle(fixture: &Fixture, input: &Value) {
+    let context = fixture.context.for_call("call_1");
+    let call = fixture.tools.call(&context, "bash", input.clone());
+    let count = fixture.home.join("count");
+    tokio::select! {
+        output = call => panic!("{output:?}"),
+        () = until("the command begins", || count.exists()) => {}
+    }
+}
+
 #[tokio::test]
 async fn a_call_repeated_with_its_key_joins_its_command_on_another_runner() {
     let fixture = Fixture::new().await;
     let input = json!({"command": "echo once >> count; while [ ! -e go ]; do sleep 0.01; done; cat count"});
-    // The first runner dies in the middle of the call.
-    {
-        let context = fixture.context.for_call("call_1");
-        let call = fixture.tools.call(&context, "bash", input.clone());
-        let count = fixture.home.join("count");
-        tokio::select! {
-            output = call => panic!("{output:?}"),
-            () = until("the command begins", || count.exists()) => {}
-        }
-    }
+    die_in_the_middle(&fixture, &input).await;
     let next = fixture.next_runner().await;
     let context = next.for_call("call_1");
     let joined = fixture.tools.call(&context, "bash", input.clone());
@@ -61,15 +63,7 @@ async fn a_call_repeated_with_its_key_joins_its_command_on_another_runner() {
 async fn a_command_whose_shell_is_lost_is_not_run_again() {
     let fixture = Fixture::new().await;
     let input = json!({"command": "echo once >> count; echo working; sleep 1000"});
-    {
-        let context = fixture.context.for_call("call_1");
-        let call = fixture.tools.call(&context, "bash", input.clone());
-        let count = fixture.home.join("count");
-        tokio::select! {
-            output = call => panic!("{output:?}"),
-            () = until("the command begins", || count.exists()) => {}
-        }
-    }
+    die_in_the_middle(&fixture, &input).await;
     let old = fixture.sessions();
     let dir = fixture.stop().await;
     let fixture = Fixture::on(dir).await;
@@ -189,15 +183,7 @@ async fn how_a_command_ended_is_known_after_its_host_has_restarted() {
     let fixture = Fixture::new().await;
     let input =
         json!({"command": "echo once >> count; while [ ! -e go ]; do sleep 0.01; done; cat count; (exit 3)"});
-    {
-        let context = fixture.context.for_call("call_1");
-        let call = fixture.tools.call(&context, "bash", input.clone());
-        let count = fixture.home.join("count");
-        tokio::select! {
-            output = call => panic!("{output:?}"),
-            () = until("the command begins", || count.exists()) => {}
-        }
-    }
+    die_in_the_middle(&fixture, &input).await;
     std::fs::write(fixture.home.join("go"), "").unwrap();
     let exit = fixture.home.join(".roost/run-1/call_1.exit");
     until("the command ends", || {

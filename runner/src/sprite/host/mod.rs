@@ -29,6 +29,7 @@ mod egress;
 mod error;
 mod exec;
 mod files;
+mod heir;
 mod http_exec;
 pub mod init;
 mod isolation;

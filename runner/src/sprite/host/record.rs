@@ -37,6 +37,9 @@ pub(super) struct Record {
     /// The user outside that it runs as, when the host runs as root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<u32>,
+    /// The user that it was made by, where the host did not run as root then; some checkpoints know no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) former: Option<u32>,
     /// The size it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) config: Option<SpriteConfig>,
@@ -153,6 +156,7 @@ impl Written {
             created_at,
             environment: request.environment,
             user: None,
+            former: None,
             config: request.config,
         };
         Ok(Self { record, settings })

@@ -19,7 +19,8 @@ use super::{
     cgroup::Groups,
     checkpoint,
     error::ApiError,
-    files, isolation,
+    files, heir,
+    isolation::{self, Isolation},
     local::{LocalSprite, ORGANIZATION, State},
     policy::Policies,
     rate::{Left, Rate},
@@ -76,12 +77,26 @@ impl Store {
         let config = Arc::new(config);
         let bustle = Bustle::new(config.limits.running);
         let mut sprites = BTreeMap::new();
+        let mut found = Vec::new();
         for entry in fs::read_dir(dir.join("sprites")).map_err(at(&dir))? {
             let path = entry.map_err(at(&dir))?.path();
             let written = Written::read(&path).map_err(at(&path))?;
+            found.push((path, written));
+        }
+        let mut taken: BTreeSet<_> = found
+            .iter()
+            .filter_map(|(_, written)| written.record.user)
+            .collect();
+        for (path, mut written) in found {
             let root = path.join("root");
             make_root(&root, written.record.user).map_err(at(&root))?;
             checkpoint::recover(&path);
+            if config.isolation == Isolation::Required {
+                // It stays, and says why when it is to wake.
+                if let Err(error) = give_user(&path, &mut written, &mut taken) {
+                    tracing::error!(%error, sprite = written.record.name, "the sprite could not be given a user of its own");
+                }
+            }
             let sprite = LocalSprite::new(written, root, &config, &bustle, &groups);
             sprites.insert(sprite.record.name.clone(), Arc::new(sprite));
         }
@@ -211,11 +226,7 @@ impl Store {
     /// A user that no sprite has; `None` where the host can't give users. The caller holds `changing`.
     fn free_user(&self) -> Option<u32> {
         let sprites = self.sprites.read().unwrap_or_else(PoisonError::into_inner);
-        let taken: BTreeSet<_> = sprites.values().filter_map(|sprite| sprite.record.user).collect();
-        // Number 0 is the trial's.
-        (1..)
-            .map_while(isolation::user)
-            .find(|user| !taken.contains(user))
+        free_user(&sprites.values().filter_map(|sprite| sprite.record.user).collect())
     }
 
     /// Every sprite of the host.
@@ -324,6 +335,31 @@ impl Store {
         }
         join_all(sprites.iter().map(|sprite| sprite.end())).await;
     }
+}
+
+/// A user that is not taken; `None` where the host can't give users.
+fn free_user(taken: &BTreeSet<u32>) -> Option<u32> {
+    // Number 0 is the trial's.
+    (1..)
+        .map_while(isolation::user)
+        .find(|user| !taken.contains(user))
+}
+
+/// Gives the sprite in `path` a user of its own, if it was made when the host had none to give.
+fn give_user(path: &Path, written: &mut Written, taken: &mut BTreeSet<u32>) -> io::Result<()> {
+    let root = path.join("root");
+    if written.record.user.is_none()
+        && let Some(user) = free_user(taken)
+    {
+        let mut changed = written.clone();
+        changed.record.former = Some(heir::owner(&root)?);
+        changed.record.user = Some(user);
+        // First: what is written down is done again by the next host if this one dies.
+        changed.write(path)?;
+        *written = changed;
+        taken.insert(user);
+    }
+    heir::settle(&root, &written.record)
 }
 
 fn empty(dir: &Path) -> io::Result<()> {

@@ -48,7 +48,7 @@ use self::{
     vault::Vault,
     work::Bounds,
 };
-use super::{Limits, error::ApiError, local::LocalSprite};
+use super::{Limits, error::ApiError, heir, local::LocalSprite};
 use crate::sprite::checkpoint::{CURRENT, Checkpoint};
 
 /// Why there is no checkpoint.
@@ -248,10 +248,13 @@ async fn put_back(
     let held = Arc::new((busy, shut));
     loop {
         let (at, target, bounded) = (home.clone(), id.clone(), bounds.clone());
+        let record = sprite.record.clone();
         let holding = Arc::clone(&held);
         let restored = blocking(move || {
             let _held = holding;
-            work::restore(&at, &target, &bounded)
+            let done = work::restore(&at, &target, &bounded)?;
+            heir::settle(&at.join("root"), &record)?;
+            Ok(done)
         });
         match restored.await {
             Err(CheckpointError::Storage(error)) if is_no_room(&error) => {

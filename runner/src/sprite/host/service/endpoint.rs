@@ -20,10 +20,16 @@ use tokio::{
     time,
 };
 
-use super::{Service, again, delete, end, go, log::Log, not_running, put, run::event};
+use super::{
+    Service,
+    change::{again, delete, end, go, put},
+    log::Log,
+    not_running,
+    run::event,
+};
 use crate::sprite::{
     Signal,
-    host::{Host, error::ApiError, local::LocalSprite, ndjson, request::duration},
+    host::{Host, HostConfig, error::ApiError, local::LocalSprite, ndjson, request::duration},
     wire_services::{Definition, LogEvent, ServiceInfo, SignalService},
 };
 
@@ -100,27 +106,36 @@ pub(in crate::sprite::host) async fn define(
 /// `POST /v1/sprites/{name}/services/{service}/start?duration=5s`.
 pub(in crate::sprite::host) async fn start(
     State(host): State<Host>,
-    Path((name, service)): Name,
+    Path(name): Name,
     Query(times): Query<Times>,
 ) -> Result<Response, ApiError> {
-    let sprite = host.store.get(&name)?;
-    let (config, watch) = (host.store.shared_config(), times.watch(WATCH)?);
-    let heard = hear(&sprite.services.service(&service)?.log);
-    let work = async move { go(&sprite, &config, &service).await };
-    Ok(tell(work, heard, watch))
+    watched(&host, name, &times, go)
 }
 
 /// `POST /v1/sprites/{name}/services/{service}/restart?duration=5s`.
 pub(in crate::sprite::host) async fn restart(
     State(host): State<Host>,
-    Path((name, service)): Name,
+    Path(name): Name,
     Query(times): Query<Times>,
 ) -> Result<Response, ApiError> {
+    watched(&host, name, &times, again)
+}
+
+/// Does something to a service that is defined, and tells what it says meanwhile.
+fn watched<W: Future<Output = Result<(), ApiError>> + Send + 'static>(
+    host: &Host,
+    (name, service): (String, String),
+    times: &Times,
+    work: impl FnOnce(Arc<LocalSprite>, Arc<HostConfig>, String) -> W,
+) -> Result<Response, ApiError> {
     let sprite = host.store.get(&name)?;
-    let (config, watch) = (host.store.shared_config(), times.watch(WATCH)?);
+    let watch = times.watch(WATCH)?;
     let heard = hear(&sprite.services.service(&service)?.log);
-    let work = async move { again(&sprite, &config, &service).await };
-    Ok(tell(work, heard, watch))
+    Ok(tell(
+        work(sprite, host.store.shared_config(), service),
+        heard,
+        watch,
+    ))
 }
 
 /// `POST /v1/sprites/{name}/services/{service}/stop?timeout=10s`.
