@@ -23,7 +23,7 @@ use crate::{
     once::AtATime,
     outbox::{Senders, pace::SEND_WITHIN},
     ports::Ports,
-    runs,
+    runs::{self, offer::Offers},
 };
 
 /// The default workspace, which `roost migrate` creates.
@@ -83,6 +83,8 @@ pub struct Edge {
     pub tokens: Tokens,
     /// Wakes waiting requests.
     pub bells: Bells,
+    /// Polls that wait for the next run.
+    pub(crate) offers: Offers,
     /// Kept snapshots of workspaces.
     pub configs: Arc<Configs>,
     /// Kept channel credentials.
@@ -103,6 +105,7 @@ impl Edge {
             sealer: Sealer::new(master),
             tokens: Tokens::new(master.clone()),
             bells: Bells::default(),
+            offers: Offers::default(),
             configs: Arc::default(),
             senders: Arc::default(),
             sending: AtATime::default(),
@@ -125,6 +128,7 @@ impl Edge {
             sealer: self.sealer.clone(),
             tokens: self.tokens.clone(),
             bells: Bells::default(),
+            offers: Offers::default(),
             configs: self.configs.clone(),
             senders: self.senders.clone(),
             sending: AtATime::default(),

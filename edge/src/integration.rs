@@ -148,6 +148,14 @@ impl Settings {
             Self::Generic(_) => "generic",
         }
     }
+
+    /// Where the repositories are that the channel tells of, if it tells of any.
+    pub fn git_origin(&self) -> Option<String> {
+        match self {
+            Self::Github(github) => github.git_origin(),
+            Self::Telegram(_) | Self::Generic(_) => None,
+        }
+    }
 }
 
 impl GithubSettings {

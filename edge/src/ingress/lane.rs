@@ -15,23 +15,85 @@ use roost_shared::{
 
 use super::plan::{Plan, json};
 use crate::{
-    db::{Scope, Statement},
+    db::{Scope, Statement, Value},
     error::ApiError,
+    runs::{journal, offer::Newborn},
 };
 
 /// A message for one agent, and the statements that place it.
-pub(super) struct Placing<'a> {
-    pub(super) plan: &'a Plan<'a>,
+pub(super) struct Placing<'p, 'a> {
+    pub(super) plan: &'p Plan<'a>,
     pub(super) agent: &'a AgentSpec,
     pub(super) conversation: ConversationId,
-    pub(super) item: &'a WorkItem,
+    pub(super) item: &'p WorkItem,
     /// The run's id, if it gets one of its own.
     pub(super) run: RunId,
     /// The signal's id, if it joins another.
     pub(super) signal: SignalId,
 }
 
-impl Placing<'_> {
+/// The refusal when a run is open in a lane that was believed to be empty.
+pub(super) const LANE_OPEN: &str = "lane_open";
+
+impl<'a> Placing<'_, 'a> {
+    /// The guard that no run is open in the lane.
+    pub(super) fn lane_is_empty(&self) -> Statement {
+        self.scope().guard(
+            LANE_OPEN,
+            "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE workspace_id = ?1 AND conversation_id = ?2 \
+             AND agent_id = ?3 AND phase IN ('queued', 'running', 'parked', 'waiting'))",
+            [self.conversation.into(), self.agent.id.into()],
+        )
+    }
+
+    /// A run of its own, in a lane that is empty.
+    pub(super) fn begin_first(&self) -> [Statement; 2] {
+        [
+            self.scope().sql(
+                "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, \
+                 integration_id, trust, phase, next_seq, due_at, created_at, updated_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11)",
+                self.row(),
+            ),
+            journal::insert(self.scope(), self.run, 0, 0, self.plan.now, &self.opened()),
+        ]
+    }
+
+    /// The run, for whoever leases it as it begins.
+    pub(super) fn newborn(&self) -> Newborn<'a> {
+        Newborn {
+            run: self.run,
+            agent: self.agent,
+            opened: self.opened(),
+            settings: &self.plan.integration.settings,
+            now: self.plan.now,
+        }
+    }
+
+    fn opened(&self) -> EventBody {
+        EventBody::Opened {
+            work_item: Box::new(self.item.clone()),
+            agent: self.agent.id,
+            agent_version: self.agent.version,
+        }
+    }
+
+    /// The run's row, but for the workspace.
+    fn row(&self) -> [Value; 10] {
+        [
+            self.run.into(),
+            self.item.id.into(),
+            self.agent.id.into(),
+            self.agent.version.into(),
+            self.conversation.into(),
+            self.item.integration.into(),
+            self.item.actor.trust.as_str().into(),
+            Phase::Queued.as_str().into(),
+            self.due_at().into(),
+            self.plan.now.into(),
+        ]
+    }
+
     /// The statements; the rows of the first one name the run it joined, if it joined one.
     pub(super) fn statements(&self) -> Result<Vec<Statement>, ApiError> {
         let mut statements = vec![self.join()?, self.joined()];
@@ -126,30 +188,13 @@ impl Placing<'_> {
 
     /// A run of its own, unless it joined one.
     fn begin(&self) -> Result<[Statement; 2], ApiError> {
-        let opened = EventBody::Opened {
-            work_item: Box::new(self.item.clone()),
-            agent: self.agent.id,
-            agent_version: self.agent.version,
-        };
         Ok([
             self.scope().sql(
                 "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, \
                  integration_id, trust, phase, next_seq, due_at, created_at, updated_at) \
                  SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11 \
                  WHERE NOT EXISTS (SELECT 1 FROM signals WHERE id = ?12)",
-                [
-                    self.run.into(),
-                    self.item.id.into(),
-                    self.agent.id.into(),
-                    self.agent.version.into(),
-                    self.conversation.into(),
-                    self.item.integration.into(),
-                    self.item.actor.trust.as_str().into(),
-                    Phase::Queued.as_str().into(),
-                    self.due_at().into(),
-                    self.plan.now.into(),
-                    self.signal.into(),
-                ],
+                self.row().into_iter().chain([self.signal.into()]),
             ),
             self.scope().sql(
                 "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT ?1, ?2, 0, 0, ?3, ?4 \
@@ -157,7 +202,7 @@ impl Placing<'_> {
                 [
                     self.run.into(),
                     self.plan.now.into(),
-                    json(&opened)?,
+                    json(&self.opened())?,
                     self.signal.into(),
                 ],
             ),

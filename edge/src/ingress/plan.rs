@@ -22,6 +22,7 @@ use crate::{
     error::ApiError,
     integration::Integration,
     outbox::queue,
+    runs::offer::{Newborn, Offer},
 };
 
 /// The refusal when the provider's event is already stored.
@@ -45,20 +46,34 @@ pub(super) struct Plan<'a> {
     pub(super) now: UnixMillis,
 }
 
+/// What is believed of a message's lanes. Most are empty, and what begins in an empty lane is written with few statements;
+/// the belief is a guard of the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lanes {
+    /// No run is open in any of them.
+    Empty,
+    /// One may be.
+    Open,
+}
+
 /// What follows from a message.
-pub(super) struct Work {
+pub(super) struct Work<'a> {
+    /// What must hold for it.
+    pub(super) guards: Vec<Statement>,
     /// The statements.
     pub(super) batch: Vec<Statement>,
     /// Where it goes, per agent.
     pub(super) placed: Vec<Placed>,
+    /// The poll that leases the run at once, and where in `batch` it does.
+    pub(super) offered: Option<(Offer, Newborn<'a>, usize)>,
 }
 
 /// Where a message goes for one agent.
 pub(super) struct Placed {
     /// The run it begins, if it begins one.
     run: RunId,
-    /// The statement whose row names the run it joined instead.
-    join: usize,
+    /// The statement whose row names the run it joined instead, if it may have.
+    join: Option<usize>,
 }
 
 impl Placed {
@@ -66,7 +81,9 @@ impl Placed {
     pub(super) fn taken(placed: &[Placed], results: &[Rows]) -> Result<Taken, DbError> {
         let mut taken = Taken::default();
         for Placed { run, join } in placed {
-            let row = results.get(*join).and_then(|rows| rows.first());
+            let row = join
+                .and_then(|join| results.get(join))
+                .and_then(|rows| rows.first());
             match row {
                 Some(row) => taken.joined.push(row.parse(0)?),
                 None => taken.begun.push(*run),
@@ -85,40 +102,43 @@ pub(super) struct Taken {
     pub(super) joined: Vec<RunId>,
 }
 
-impl Plan<'_> {
-    /// The batch's beginning: its guards and the delivery itself.
-    pub(super) fn delivery(
-        &self,
-        verified: &Verified,
-        headers: &HeaderMap,
-        body: &[u8],
-        ignored: Option<&str>,
-    ) -> Vec<Statement> {
-        let integration = self.integration.id;
-        let verdict = if ignored.is_some() { "ignored" } else { "accepted" };
+impl<'a> Plan<'a> {
+    /// What must hold for the delivery to be written.
+    pub(super) fn guards(&self, verified: &Verified) -> Vec<Statement> {
         vec![
             self.config.guard(self.scope),
             self.scope.guard(
                 DUPLICATE,
                 "SELECT 1 WHERE ?1 IS NOT NULL AND NOT EXISTS \
                  (SELECT 1 FROM deliveries WHERE integration_id = ?2 AND dedupe_key = ?3)",
-                [integration.into(), verified.dedupe_key.as_str().into()],
-            ),
-            self.scope.sql(
-                "INSERT INTO deliveries (workspace_id, id, integration_id, dedupe_key, verdict, reason, headers, body, \
-                 received_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                [
-                    self.delivery.into(),
-                    integration.into(),
-                    verified.dedupe_key.as_str().into(),
-                    verdict.into(),
-                    ignored.into(),
-                    stored_headers(headers).into(),
-                    super::body::pack(body).into(),
-                    self.now.into(),
-                ],
+                [self.integration.id.into(), verified.dedupe_key.as_str().into()],
             ),
         ]
+    }
+
+    /// The delivery itself.
+    pub(super) fn delivery(
+        &self,
+        verified: &Verified,
+        headers: &HeaderMap,
+        body: &[u8],
+        ignored: Option<&str>,
+    ) -> Statement {
+        let verdict = if ignored.is_some() { "ignored" } else { "accepted" };
+        self.scope.sql(
+            "INSERT INTO deliveries (workspace_id, id, integration_id, dedupe_key, verdict, reason, headers, body, \
+             received_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            [
+                self.delivery.into(),
+                self.integration.id.into(),
+                verified.dedupe_key.as_str().into(),
+                verdict.into(),
+                ignored.into(),
+                stored_headers(headers).into(),
+                super::body::pack(body).into(),
+                self.now.into(),
+            ],
+        )
     }
 
     /// The work item of what was heard.
@@ -136,11 +156,18 @@ impl Plan<'_> {
         }
     }
 
-    /// What follows from a message that some agents listen to, as statements that stand `after` others in their batch.
-    pub(super) fn work(&self, heard: Heard, agents: &[&AgentSpec], after: usize) -> Result<Work, ApiError> {
+    /// What follows from a message that some agents listen to.
+    pub(super) fn work(
+        &self,
+        heard: Heard,
+        agents: &[&'a AgentSpec],
+        lanes: Lanes,
+    ) -> Result<Work<'a>, ApiError> {
         let item = self.item(heard);
         let conversation = conversation_id(self.integration.id, &item.conversation.key);
         let mut work = Work {
+            guards: Vec::new(),
+            offered: None,
             batch: vec![
                 self.conversation(conversation, &item),
                 self.work_item(conversation, &item),
@@ -158,12 +185,31 @@ impl Plan<'_> {
             };
             work.placed.push(Placed {
                 run: placing.run,
-                join: after + work.batch.len(),
+                join: (lanes == Lanes::Open).then_some(work.batch.len()),
             });
-            work.batch.extend(placing.statements()?);
+            match lanes {
+                Lanes::Open => work.batch.extend(placing.statements()?),
+                Lanes::Empty => {
+                    work.guards.push(placing.lane_is_empty());
+                    work.batch.extend(placing.begin_first());
+                    if let [_] = agents {
+                        self.offer(&mut work, placing.newborn());
+                    }
+                }
+            }
         }
         work.batch.extend(self.acknowledgement(&item)?);
         Ok(work)
+    }
+
+    /// Lets a poll that waits for a run lease this one at once.
+    fn offer(&self, work: &mut Work<'a>, newborn: Newborn<'a>) {
+        if let Some(offer) = self.edge.offers.take(self.scope.workspace(), newborn.agent) {
+            let at = work.batch.len();
+            work.batch
+                .extend(offer.statements(self.edge, self.scope, &newborn));
+            work.offered = Some((offer, newborn, at));
+        }
     }
 
     fn conversation(&self, id: ConversationId, item: &WorkItem) -> Statement {

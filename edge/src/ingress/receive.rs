@@ -18,13 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     channel::{self, Request, Verdict},
-    plan::{DUPLICATE, Placed, Plan},
+    lane::LANE_OPEN,
+    plan::{DUPLICATE, Lanes, Placed, Plan, Work},
     route::route,
 };
 use crate::{
     bells::Topic,
     config::{CONFIG_CHANGED, Config, StoredIntegration},
-    db::{DbError, Rows, Scope},
+    db::{DbError, Rows, Scope, Statement},
     edge::Edge,
     error::ApiError,
     integration::Settings,
@@ -127,6 +128,7 @@ async fn store(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Received, ApiError> {
+    let mut lanes = Lanes::Empty;
     for _ in 0..ATTEMPTS {
         let now = edge.now();
         let stored = usable(&config, name)?;
@@ -156,43 +158,77 @@ async fn store(
             delivery,
             now,
         };
-        let ignore = |reason: &str| plan.delivery(&verified, headers, body, Some(reason));
-        let (batch, follows) = match channel::normalise(settings, request)? {
-            Verdict::Ignored(reason) => (ignore(&reason), Follows::Nothing(reason)),
+        let agents;
+        let follows = match channel::normalise(settings, request)? {
+            Verdict::Ignored(reason) => Follows::Nothing(reason),
             Verdict::Heard(heard) => {
-                let agents = route(&config, &stored.integration, &heard);
+                agents = route(&config, &stored.integration, &heard);
                 if agents.is_empty() {
-                    let reason = "no agent listens for this".to_owned();
-                    (ignore(&reason), Follows::Nothing(reason))
+                    Follows::Nothing("no agent listens for this".to_owned())
                 } else {
-                    let mut batch = plan.delivery(&verified, headers, body, None);
-                    let work = plan.work(*heard, &agents, batch.len())?;
-                    batch.extend(work.batch);
-                    (batch, Follows::Work(work.placed))
+                    Follows::Work(Box::new(plan.work(*heard, &agents, lanes)?))
                 }
             }
         };
+        let mut batch = plan.guards(&verified);
+        let ignored = match &follows {
+            Follows::Nothing(reason) => Some(reason.as_str()),
+            Follows::Work(_) => None,
+        };
+        let stored = plan.delivery(&verified, headers, body, ignored);
+        let follows = follows.planned(&mut batch, stored);
         fail_point::reach(FailPoint::IngressPlanned);
-        match scope.write(batch).await {
+        let refused = match scope.write(batch).await {
             Ok(results) => {
                 fail_point::reach(FailPoint::IngressStored);
                 return follows.tell(edge, scope, delivery, &results);
             }
-            Err(DbError::Refused { code: DUPLICATE }) => return Ok(Received::Duplicate),
-            Err(DbError::Refused { code: CONFIG_CHANGED }) => config = edge.configs.reload(scope).await?,
+            Err(DbError::Refused { code }) => code,
             Err(error) => return Err(error.into()),
+        };
+        follows.take_back(edge, scope);
+        match refused {
+            DUPLICATE => return Ok(Received::Duplicate),
+            LANE_OPEN => lanes = Lanes::Open,
+            CONFIG_CHANGED => config = edge.configs.reload(scope).await?,
+            code => return Err(DbError::Refused { code }.into()),
         }
     }
     Err(DbError::Unavailable("the workspace is being changed too often".into()).into())
 }
 
 /// What follows from a delivery once it is stored.
-enum Follows {
+enum Follows<'a> {
     Nothing(String),
-    Work(Vec<Placed>),
+    Work(Box<Work<'a>>),
 }
 
-impl Follows {
+/// What follows, with its statements in their batch; those of the work stand from `from` on.
+enum Planned<'a> {
+    Nothing(String),
+    Work { work: Box<Work<'a>>, from: usize },
+}
+
+impl<'a> Follows<'a> {
+    /// Puts the delivery and the work into the batch: what must hold comes first.
+    fn planned(self, batch: &mut Vec<Statement>, delivery: Statement) -> Planned<'a> {
+        match self {
+            Self::Nothing(reason) => {
+                batch.push(delivery);
+                Planned::Nothing(reason)
+            }
+            Self::Work(mut work) => {
+                batch.append(&mut work.guards);
+                batch.push(delivery);
+                let from = batch.len();
+                batch.append(&mut work.batch);
+                Planned::Work { work, from }
+            }
+        }
+    }
+}
+
+impl Planned<'_> {
     /// Tells those who wait for it.
     fn tell(
         self,
@@ -201,19 +237,36 @@ impl Follows {
         delivery: DeliveryId,
         results: &[Rows],
     ) -> Result<Received, ApiError> {
-        let placed = match self {
+        let (work, results) = match self {
             Self::Nothing(reason) => return Ok(Received::Ignored { delivery, reason }),
-            Self::Work(placed) => placed,
+            Self::Work { work, from } => (work, results.get(from..).unwrap_or_default()),
         };
-        let taken = Placed::taken(&placed, results)?;
+        let taken = Placed::taken(&work.placed, results)?;
         if !taken.joined.is_empty() {
             edge.bells
                 .ring(&Topic::Signals(scope.workspace().into()), usize::MAX);
         }
         let runs = [taken.begun, taken.joined].concat();
-        runs::bell::announce(edge, scope, &runs);
+        let leased = match work.offered {
+            Some((offer, newborn, at)) => {
+                offer.answer(edge, scope, newborn, results.get(at..at + 3).unwrap_or_default())?
+            }
+            None => false,
+        };
+        if !leased {
+            runs::bell::announce(edge, scope, &runs);
+        }
         outbox::send_soon(edge, scope);
         Ok(Received::Accepted { delivery, runs })
+    }
+
+    /// Nothing of it happened: the poll that would have leased the run goes on waiting.
+    fn take_back(self, edge: &Edge, scope: &Scope) {
+        if let Self::Work { work, .. } = self
+            && let Some((offer, ..)) = work.offered
+        {
+            edge.offers.put_back(scope.workspace(), offer);
+        }
     }
 }
 

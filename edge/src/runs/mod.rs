@@ -9,6 +9,7 @@ pub mod control;
 mod credential;
 mod ended;
 pub mod journal;
+pub(crate) mod offer;
 mod overdue;
 pub mod poll;
 mod presence;

@@ -15,7 +15,7 @@ use roost_shared::{
     wire::{Held, Lease, PollRequest, PollResponse},
 };
 
-use super::{journal, runner::Runner, signal, withdraw};
+use super::{journal, offer::Standing, runner::Runner, signal, withdraw};
 use crate::{
     bells::Topic,
     db::{DbError, Row, Scope, Statement, Value},
@@ -49,11 +49,11 @@ pub(super) async fn poll(
         ));
     }
     let until = edge.now() + Duration::from_millis(request.wait_ms).min(MAX_WAIT);
+    let workspace: Arc<str> = runner.scope.workspace().into();
     loop {
-        let workspace: Arc<str> = runner.scope.workspace().into();
         // Listen before looking, so that what happens in between still rings.
         let work = edge.bells.listen(Topic::Work(workspace.clone()));
-        let signals = edge.bells.listen(Topic::Signals(workspace));
+        let signals = edge.bells.listen(Topic::Signals(workspace.clone()));
         let response = once(&edge, &runner, &request).await?;
         if !response.leases.is_empty() || !response.lost.is_empty() || !response.signals.is_empty() {
             return Ok(Json(response));
@@ -66,24 +66,65 @@ pub(super) async fn poll(
                 signals.await;
             }
         };
-        let mut bell = std::pin::pin!(bell);
-        loop {
-            let now = edge.now();
-            if now >= until || edge.bells.closed() {
-                return Ok(Json(response));
+        // What a webhook leases for this poll comes without another look. A poll without a name could not be withdrawn.
+        let mut offer = request
+            .poll
+            .filter(|_| request.room > 0)
+            .map(|poll| Standing::make(&edge, &workspace, &runner, &request, poll));
+        let rung = wait(&edge, &runner.scope, &request, until, bell, &mut offer).await?;
+        if let Some(offer) = offer {
+            let leases = offer.end().await;
+            if !leases.is_empty() {
+                return Ok(Json(PollResponse { leases, ..response }));
             }
-            let nap = edge
-                .ports
-                .clock
-                .sleep(edge.settings.look_again.min(until.since(now)));
-            match select(bell, nap).await {
-                Either::Left(_) => break,
-                Either::Right(((), still)) => bell = still,
-            }
-            // Other processes ring no bell here, and a lease runs out silently: look, without writing.
-            if waiting(&edge, &runner.scope, &request).await? {
-                break;
-            }
+        }
+        if rung == Rung::No {
+            return Ok(Json(response));
+        }
+    }
+}
+
+/// Whether a held poll has something to look at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    Yes,
+    /// Its time is up.
+    No,
+}
+
+/// Waits for the bell, for the offer to be taken, or for the time to be up.
+async fn wait(
+    edge: &Edge,
+    scope: &Scope,
+    request: &PollRequest,
+    until: UnixMillis,
+    bell: impl Future<Output = ()>,
+    offer: &mut Option<Standing<'_>>,
+) -> Result<Rung, ApiError> {
+    let taken = std::pin::pin!(async {
+        match offer {
+            Some(offer) => offer.taken().await,
+            None => std::future::pending().await,
+        }
+    });
+    let bell = std::pin::pin!(bell);
+    let mut bell = std::pin::pin!(select(bell, taken));
+    loop {
+        let now = edge.now();
+        if now >= until || edge.bells.closed() {
+            return Ok(Rung::No);
+        }
+        let nap = edge
+            .ports
+            .clock
+            .sleep(edge.settings.look_again.min(until.since(now)));
+        match select(bell, nap).await {
+            Either::Left(_) => return Ok(Rung::Yes),
+            Either::Right(((), still)) => bell = still,
+        }
+        // Other processes ring no bell here, and a lease runs out silently: look, without writing.
+        if waiting(edge, scope, request).await? {
+            return Ok(Rung::Yes);
         }
     }
 }
@@ -323,10 +364,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
     for row in runs {
         let run: RunId = row.parse(0)?;
         let agent: roost_shared::agent::AgentSpec = row.json(2)?;
-        let git_origin = match row.json(3)? {
-            Settings::Github(github) => github.git_origin(),
-            Settings::Telegram(_) | Settings::Generic(_) => None,
-        };
+        let settings: Settings = row.json(3)?;
         let of_run = |rows: &&Row| rows.text(0).is_ok_and(|id| id == run.to_string());
         let journal: Vec<Event> = events
             .iter()
@@ -343,7 +381,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
             epoch: row.unsigned(1)?,
             sprite: agent.sprite.sprite(agent.id, run),
             agent,
-            git_origin,
+            git_origin: settings.git_origin(),
             journal,
             history,
             signals: row.json(4)?,
