@@ -224,6 +224,38 @@ impl Desk {
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Asks for a page of the admin, or sends a form, as a signed-in browser.
+    ///
+    /// # Panics
+    /// When there is no such page, or the form is refused.
+    pub async fn admin(&self, method: Method, path: &str, form: &str) -> String {
+        let code = self.office.token(Audience::Login, "a user", TOKEN_SPAN);
+        let signing = self.client.post(format!("{}/api/v1/login", self.url));
+        let signed = signing
+            .json(&json!({ "code": code }))
+            .send()
+            .await
+            .expect("an answer");
+        let cookie = signed.headers()["set-cookie"].to_str().expect("text");
+        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        let asking = self.client.request(method, format!("{}{path}", self.url));
+        let answer = asking
+            .header("cookie", cookie)
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.to_owned())
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status();
+        let page = answer.text().await.expect("a page");
+        assert!(
+            status.is_success() || status.is_redirection(),
+            "{path}: {status} {page}"
+        );
+        page
+    }
+
     /// The run's only reply, as the API shows it.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use roost_edge::host::native::DatabaseAddress;
 use roost_runner::{
     fixture::Fixture,
@@ -125,6 +126,20 @@ async fn where_nobody_can_look_a_person_is_asked() {
         "{asked}"
     );
     assert_eq!(desk.telegram.sent().len(), 1, "it is not sent again by itself");
+    let (_, notices) = desk.api(Method::GET, "/notices", Value::Null).await;
+    assert_eq!(notices["items"][0]["kind"], "effects_wait", "{notices}");
+    let effect = asked["id"].as_str().unwrap();
+    let decide = async |verb: &str| {
+        let path = format!("/effects/{effect}/{verb}");
+        desk.api(Method::POST, &path, Value::Null).await
+    };
+    let (status, sent) = decide("arrived").await;
+    assert_eq!((status.as_u16(), &sent["state"]), (200, &"sent".into()), "{sent}");
+    for verb in ["arrived", "drop", "replay"] {
+        let (status, refusal) = decide(verb).await;
+        let code = &refusal["error"]["code"];
+        assert_eq!((status.as_u16(), code), (409, &"effect_moved".into()), "{verb}");
+    }
 
     desk.say(&desk.url, Fixture::GithubIssueComment, 8).await;
     desk.github.until(|made| (!made.is_empty()).then_some(())).await;
@@ -140,6 +155,11 @@ async fn where_nobody_can_look_a_person_is_asked() {
         "{asked}"
     );
     assert_eq!(desk.github.comments().len(), 1);
+    let again = format!("/effects/{}/replay", asked["id"].as_str().unwrap());
+    let (status, waiting) = desk.api(Method::POST, &again, Value::Null).await;
+    assert_eq!(status.as_u16(), 200, "{waiting}");
+    desk.until(run, "sent").await;
+    assert_eq!(desk.github.comments().len(), 2, "a person had it sent again");
 }
 
 /// The sender is a process, killed while GitHub has the call: once it had made the comment, once it had not.

@@ -15,13 +15,14 @@ use super::{
     field::Purpose,
     integration_form::{self, IntegrationForm},
     layout::{self, Section},
-    show,
+    notices, show, text,
     visitor::{Refusal, Visitor, id},
 };
 use crate::{
     api::integrations::{self, IntegrationView},
     edge::Edge,
     error::ApiError,
+    outbox::{self, health},
     setup,
 };
 
@@ -48,7 +49,9 @@ pub(super) struct After {
 /// `GET /admin/integrations`.
 pub(super) async fn list(State(edge): State<Arc<Edge>>, visitor: Visitor) -> Result<Response, Refusal> {
     let all = integrations::all(&edge, &visitor.0.scope).await?;
+    let notices = notices::section(&edge, &visitor.0).await?;
     let main = html! {
+        (notices)
         h1 { "Integrations" }
         @if all.is_empty() {
             p.empty { "No channel is connected yet. Choose one: agents hear what is said there, and answer." }
@@ -58,7 +61,7 @@ pub(super) async fn list(State(edge): State<Arc<Edge>>, visitor: Visitor) -> Res
                 tbody {
                     @for one in &all {
                         tr {
-                            td.first { (enabled(one.enabled)) }
+                            td.first { (standing(one)) }
                             td.wide { a.row href={ "/admin/integrations/" (one.id) } { (one.name) } }
                             td { (show::channel(one.settings.channel())) }
                             td.clip { code { (one.webhook_url) } }
@@ -143,9 +146,10 @@ pub(super) async fn show(
     let done = match after.done.as_str() {
         "created" => Some("It is connected on this side; now the other."),
         "saved" => Some("Saved."),
+        "resumed" => Some("Sending goes on; what waited goes out now, in order."),
         _ => None,
     };
-    Ok(one_page(&visitor, &view, &form, done, None))
+    Ok(one_page(&edge, &visitor, &view, &form, done, None))
 }
 
 /// `POST /admin/integrations/{id}`.
@@ -168,13 +172,59 @@ pub(super) async fn update(
         setup::update_integration(&edge, scope, integration, draft).await
     };
     match updated.await {
-        Ok(_) => Ok(to(integration, "saved")),
+        Ok(_) => {
+            outbox::send_soon(&edge, scope);
+            Ok(to(integration, "saved"))
+        }
         Err(error) if error.status.is_client_error() => {
             let view = integrations::one(&edge, scope, integration).await?;
-            let page = one_page(&visitor, &view, &form, None, Some(&error.problem.message));
+            let page = one_page(&edge, &visitor, &view, &form, None, Some(&error.problem.message));
             Ok(layout::refused(error.status, page))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST /admin/integrations/{id}/resume`.
+pub(super) async fn resume(
+    State(edge): State<Arc<Edge>>,
+    Visitor(person): Visitor,
+    Path(integration): Path<String>,
+) -> Result<Response, Refusal> {
+    let integration: IntegrationId = id(&integration, "integration")?;
+    health::resume(&edge, &person.scope, integration).await?;
+    outbox::send_soon(&edge, &person.scope);
+    Ok(to(integration, "resumed"))
+}
+
+/// Whether it is enabled, and whether it sends.
+fn standing(one: &IntegrationView) -> Markup {
+    html! {
+        @if one.enabled && one.sending.paused_at.is_some() { (show::state("paused")) } @else { (enabled(one.enabled)) }
+    }
+}
+
+/// That sending is paused, and the button that resumes it; or that it has begun to fail.
+fn sending(edge: &Edge, one: &IntegrationView) -> Markup {
+    let sending = &one.sending;
+    let reason = sending.reason.as_deref().map(layout::sentence);
+    html! {
+        @if let (Some(since), true) = (sending.paused_at, one.enabled) {
+            div.alert role="alert" {
+                p {
+                    "Sending is paused since " (show::moment(since)) ": " (reason.unwrap_or_default())
+                    @if let Some(code) = &sending.code { " " code.muted { (code) } }
+                }
+                p { "What is said in the channel still comes in; replies wait, none is lost. Mend what is wrong, then:" }
+                form method="post" action={ "/admin/integrations/" (one.id) "/resume" } { button { "Resume sending" } }
+            }
+        } @else if let Some(since) = sending.failing_since {
+            p.alert {
+                (text::count(sending.failures, "attempt")) " to send failed in a row, the first "
+                (show::ago(edge.now(), since)) ". " (reason.unwrap_or_default())
+                " It goes on trying; if it lasts, sending is paused and you are told."
+            }
+        }
     }
 }
 
@@ -218,6 +268,7 @@ fn new_page(
 }
 
 fn one_page(
+    edge: &Edge,
     visitor: &Visitor,
     view: &IntegrationView,
     form: &IntegrationForm,
@@ -229,10 +280,12 @@ fn one_page(
         p.back { a href="/admin/integrations" { "← Integrations" } }
         h1 { (view.name) }
         p.meta {
-            (enabled(view.enabled)) " " (show::channel(channel)) ". "
-            a href={ "/admin/deliveries?integration=" (view.id) } { "What it delivered" }
+            (standing(view)) " " (show::channel(channel)) ". "
+            a href={ "/admin/deliveries?integration=" (view.id) } { "What it delivered" } ", "
+            a href={ "/admin/effects?integration=" (view.id) } { "what it sent" }
         }
         (show::done(done))
+        (sending(edge, view))
         section.card {
             h2 { "At the channel" }
             (integration_form::at_the_channel(&view.settings, &view.webhook_url))

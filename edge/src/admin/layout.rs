@@ -12,15 +12,17 @@ use crate::error::ApiError;
 pub(super) enum Section {
     Runs,
     Deliveries,
+    Effects,
     Agents,
     Integrations,
     Runners,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Runs,
         Self::Deliveries,
+        Self::Effects,
         Self::Agents,
         Self::Integrations,
         Self::Runners,
@@ -30,6 +32,7 @@ impl Section {
         match self {
             Self::Runs => "Runs",
             Self::Deliveries => "Deliveries",
+            Self::Effects => "Effects",
             Self::Agents => "Agents",
             Self::Integrations => "Integrations",
             Self::Runners => "Runners",
@@ -40,6 +43,7 @@ impl Section {
         match self {
             Self::Runs => "/admin/runs",
             Self::Deliveries => "/admin/deliveries",
+            Self::Effects => "/admin/effects",
             Self::Agents => "/admin/agents",
             Self::Integrations => "/admin/integrations",
             Self::Runners => "/admin/runners",

@@ -9,12 +9,14 @@ mod assets;
 mod call;
 mod control;
 mod deliveries;
+mod effects;
 mod field;
 mod integration_form;
 mod integrations;
 mod layout;
 mod live;
 mod login;
+mod notices;
 mod run;
 mod runners;
 mod runs;
@@ -52,6 +54,12 @@ pub fn router() -> Router<Arc<Edge>> {
         .route("/admin/runs/{id}/answer", post(control::answer))
         .route("/admin/deliveries", get(deliveries::list))
         .route("/admin/deliveries/{id}", get(deliveries::show))
+        .route("/admin/effects", get(effects::list))
+        .route("/admin/effects/replay", post(effects::replay_all))
+        .route("/admin/effects/{id}", get(effects::show))
+        .route("/admin/effects/{id}/replay", post(effects::replay))
+        .route("/admin/effects/{id}/arrived", post(effects::arrived))
+        .route("/admin/effects/{id}/drop", post(effects::drop))
         .route("/admin/integrations", get(integrations::list))
         .route(
             "/admin/integrations/new/{channel}",
@@ -61,6 +69,7 @@ pub fn router() -> Router<Arc<Edge>> {
             "/admin/integrations/{id}",
             get(integrations::show).post(integrations::update),
         )
+        .route("/admin/integrations/{id}/resume", post(integrations::resume))
         .route("/admin/agents", get(agents::list))
         .route("/admin/agents/new", get(agents::blank).post(agents::create))
         .route("/admin/agents/{id}", get(agents::show).post(agents::update))

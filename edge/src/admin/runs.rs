@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{
     field,
     layout::{self, Section},
-    show, start, text,
+    notices, show, start, text,
     visitor::{Refusal, Visitor, chosen, chosen_id},
 };
 use crate::{
@@ -47,9 +47,11 @@ pub(super) async fn list(
         limit: None,
     };
     let page = runs::page(person, &query).await?;
+    let notices = notices::section(&edge, person).await?;
     let filtered = query.phase.is_some() || query.agent.is_some();
     if page.items.is_empty() && !filtered && query.cursor.is_none() {
         let main = html! {
+            (notices)
             h1 { "Runs" }
             div.empty #runs data-refresh="3000" {
                 p { "No run yet. A run begins when somebody says something that an agent listens for." }
@@ -67,6 +69,7 @@ pub(super) async fn list(
         page.next.map(|next| next.to_string()),
     );
     let main = html! {
+        (notices)
         div.head {
             h1 { "Runs" }
             form.filter method="get" action="/admin/runs" data-autosubmit {

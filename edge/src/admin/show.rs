@@ -118,10 +118,20 @@ pub(super) fn channel(name: &str) -> &str {
     }
 }
 
-/// What became of an effect, in words.
+/// What became of an effect, in words, with a link to where a person decides about it.
 pub(super) fn effect(now: UnixMillis, effect: &EffectView) -> Markup {
+    let link = html! { " " a href={ "/admin/effects/" (effect.id) } { "Look at it" } };
+    let bad = matches!(effect.state.as_str(), "failed" | "unknown");
+    html! { p.line { (words(now, effect)) @if bad { (link) } } }
+}
+
+/// The same on its own page.
+pub(super) fn outcome(now: UnixMillis, effect: &EffectView) -> Markup {
+    html! { p.line { (words(now, effect)) } }
+}
+
+fn words(now: UnixMillis, effect: &EffectView) -> Markup {
     html! {
-        p.line {
             (state(&effect.state))
             " "
             @match effect.state.as_str() {
@@ -142,7 +152,6 @@ pub(super) fn effect(now: UnixMillis, effect: &EffectView) -> Markup {
             }
             @if let Some(reason) = &effect.reason { " " span.why { (super::layout::sentence(reason)) } }
             @if let Some(code) = &effect.code { " " code.muted { (code) } }
-        }
     }
 }
 

@@ -1,24 +1,31 @@
-//! Effects: what became, or is to become, visible outside.
+//! Effects: what became, or is to become, visible outside; and what a person decides about those that did not.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
 use roost_shared::{EffectId, IntegrationId, RunId, UnixMillis, effect::Effect};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    extract::Params,
+    extract::{Body, Id, Params},
     page::{Page, Position},
 };
 use crate::{
     auth::session::Person,
     db::{Row, Scope, Statement, ValueError},
+    edge::Edge,
     error::ApiError,
+    outbox::{
+        self,
+        decide::{self, Replay, Verdict},
+    },
 };
 
 /// The states of an effect.
-const STATES: [&str; 5] = ["pending", "sending", "sent", "failed", "unknown"];
+pub(crate) const STATES: [&str; 5] = ["pending", "sending", "sent", "failed", "unknown"];
 
 /// Which effects.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Query {
     /// Only this run's.
     #[serde(default)]
@@ -26,6 +33,9 @@ pub struct Query {
     /// Only those in this state.
     #[serde(default)]
     pub state: Option<String>,
+    /// Only this integration's.
+    #[serde(default)]
+    pub integration: Option<IntegrationId>,
     /// The page before's `next`.
     #[serde(default)]
     pub cursor: Option<EffectId>,
@@ -65,12 +75,35 @@ pub struct EffectView {
     pub updated_at: UnixMillis,
 }
 
+/// How many effects a request changed.
+#[derive(Debug, Serialize)]
+pub struct Replayed {
+    /// Effects that are sent again; when it is 5,000 there may be more: ask again.
+    pub replayed: u64,
+}
+
 macro_rules! select_effects {
     ($tail:literal) => {
+        select_effects!("", $tail)
+    };
+    ($index:literal, $($tail:literal),+) => {
         concat!(
             "SELECT id, integration_id, run_id, effect, state, attempts, due_at, external_id, code, reason, created_at, ",
-            "updated_at FROM effects WHERE workspace_id = ?1 ",
-            $tail
+            "updated_at FROM effects ",
+            $index,
+            " WHERE workspace_id = ?1 ",
+            $($tail),+
+        )
+    };
+}
+
+macro_rules! page_of_effects {
+    ($index:literal, $state:literal) => {
+        select_effects!(
+            $index,
+            "AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR run_id = ?3) ",
+            $state,
+            " AND (?5 IS NULL OR integration_id = ?5) ORDER BY id DESC LIMIT ?6"
         )
     };
 }
@@ -80,6 +113,58 @@ pub(super) async fn list(
     person: Person,
     Params(query): Params<Query>,
 ) -> Result<Json<Page<EffectView, EffectId>>, ApiError> {
+    Ok(Json(page(&person, &query).await?))
+}
+
+/// `GET /api/v1/effects/{id}`.
+pub(super) async fn show(person: Person, Id(effect): Id<EffectId>) -> Result<Json<EffectView>, ApiError> {
+    Ok(Json(one(&person, effect).await?))
+}
+
+/// `POST /api/v1/effects/{id}/replay`.
+pub(super) async fn replay_one(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(effect): Id<EffectId>,
+) -> Result<Json<EffectView>, ApiError> {
+    decide::replay_one(&edge, &person.scope, effect, person.name()).await?;
+    outbox::send_soon(&edge, &person.scope);
+    Ok(Json(one(&person, effect).await?))
+}
+
+/// `POST /api/v1/effects/replay`.
+pub(super) async fn replay(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Body(which): Body<Replay>,
+) -> Result<Json<Replayed>, ApiError> {
+    let replayed = decide::replay(&edge, &person.scope, &which, person.name()).await?;
+    outbox::send_soon(&edge, &person.scope);
+    Ok(Json(Replayed { replayed }))
+}
+
+/// `POST /api/v1/effects/{id}/arrived`.
+pub(super) async fn arrived(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(effect): Id<EffectId>,
+) -> Result<Json<EffectView>, ApiError> {
+    decide::decide(&edge, &person.scope, effect, Verdict::Arrived, person.name()).await?;
+    Ok(Json(one(&person, effect).await?))
+}
+
+/// `POST /api/v1/effects/{id}/drop`.
+pub(super) async fn drop(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(effect): Id<EffectId>,
+) -> Result<Json<EffectView>, ApiError> {
+    decide::decide(&edge, &person.scope, effect, Verdict::Dropped, person.name()).await?;
+    Ok(Json(one(&person, effect).await?))
+}
+
+/// A page of effects, newest first.
+pub(crate) async fn page(person: &Person, query: &Query) -> Result<Page<EffectView, EffectId>, ApiError> {
     if let Some(state) = &query.state
         && !STATES.contains(&state.as_str())
     {
@@ -90,19 +175,34 @@ pub(super) async fn list(
         cursor: query.cursor,
         limit: query.limit,
     };
-    let sql = select_effects!(
-        "AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR run_id = ?3) AND (?4 IS NULL OR state = ?4) \
-         ORDER BY id DESC LIMIT ?5"
-    );
+    // What ended badly is rare and has an index of its own; a run's effects are few.
+    let sql = match query.state.as_deref() {
+        Some("failed" | "unknown") if query.run.is_none() => page_of_effects!(
+            "INDEXED BY effects_dead",
+            "AND state = ?4 AND state IN ('failed', 'unknown')"
+        ),
+        _ => page_of_effects!("", "AND (?4 IS NULL OR state = ?4)"),
+    };
     let arguments = [
         position.cursor.into(),
         query.run.into(),
-        query.state.into(),
+        query.state.clone().into(),
+        query.integration.into(),
         position.rows_to_read().into(),
     ];
     let rows = person.scope.query(sql, arguments).await?;
     let effects = rows.iter().map(view).collect::<Result<_, _>>()?;
-    Ok(Json(position.page(effects, |effect: &EffectView| effect.id)))
+    Ok(position.page(effects, |effect: &EffectView| effect.id))
+}
+
+/// One effect.
+pub(crate) async fn one(person: &Person, effect: EffectId) -> Result<EffectView, ApiError> {
+    let rows = person
+        .scope
+        .query(select_effects!("AND id = ?2"), [effect.into()])
+        .await?;
+    let row = rows.first().ok_or_else(|| ApiError::not_found("effect"))?;
+    Ok(view(row)?)
 }
 
 /// A run's effects, in the order they go out.

@@ -7,13 +7,17 @@ use http::StatusCode;
 use roost_shared::IntegrationId;
 use serde::Serialize;
 
-use super::extract::{Body, Id};
+use super::{
+    extract::{Body, Id},
+    standing::{Sending, Standings},
+};
 use crate::{
     auth::session::Person,
     db::Scope,
     edge::Edge,
     error::ApiError,
     integration::{Integration, Settings},
+    outbox::{self, health},
     setup::{self, IntegrationDraft},
 };
 
@@ -30,6 +34,15 @@ pub struct IntegrationView {
     pub settings: Settings,
     /// Where its channel sends webhooks.
     pub webhook_url: String,
+    /// How sending by it goes.
+    pub sending: Sending,
+}
+
+/// What resuming came to.
+#[derive(Debug, Serialize)]
+pub struct Resumed {
+    /// Effects that waited and go out now, in order.
+    pub waiting: u64,
 }
 
 /// All of a kind.
@@ -55,10 +68,8 @@ pub(super) async fn create(
     Body(draft): Body<IntegrationDraft>,
 ) -> Result<(StatusCode, Json<IntegrationView>), ApiError> {
     let integration = setup::create_integration(&edge, &person.scope, draft).await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(view(&edge, &person.scope, &integration)),
-    ))
+    let view = one(&edge, &person.scope, integration.id).await?;
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// `GET /api/v1/integrations/{id}`.
@@ -77,16 +88,29 @@ pub(super) async fn update(
     Id(id): Id<IntegrationId>,
     Body(draft): Body<IntegrationDraft>,
 ) -> Result<Json<IntegrationView>, ApiError> {
-    let integration = setup::update_integration(&edge, &person.scope, id, draft).await?;
-    Ok(Json(view(&edge, &person.scope, &integration)))
+    setup::update_integration(&edge, &person.scope, id, draft).await?;
+    outbox::send_soon(&edge, &person.scope);
+    Ok(Json(one(&edge, &person.scope, id).await?))
+}
+
+/// `POST /api/v1/integrations/{id}/resume`.
+pub(super) async fn resume(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(id): Id<IntegrationId>,
+) -> Result<Json<Resumed>, ApiError> {
+    let waiting = health::resume(&edge, &person.scope, id).await?;
+    outbox::send_soon(&edge, &person.scope);
+    Ok(Json(Resumed { waiting }))
 }
 
 /// All integrations, oldest first.
 pub(crate) async fn all(edge: &Edge, scope: &Scope) -> Result<Vec<IntegrationView>, ApiError> {
     let config = edge.configs.reload(scope).await?;
+    let standings = Standings::read(scope).await?;
     let stored = config.integrations.iter();
     Ok(stored
-        .map(|stored| view(edge, scope, &stored.integration))
+        .map(|stored| view(edge, scope, &stored.integration, &standings))
         .collect())
 }
 
@@ -96,10 +120,11 @@ pub(crate) async fn one(edge: &Edge, scope: &Scope, id: IntegrationId) -> Result
     let stored = config
         .by_id(id)
         .ok_or_else(|| ApiError::not_found("integration"))?;
-    Ok(view(edge, scope, &stored.integration))
+    let standings = Standings::read(scope).await?;
+    Ok(view(edge, scope, &stored.integration, &standings))
 }
 
-fn view(edge: &Edge, scope: &Scope, integration: &Integration) -> IntegrationView {
+fn view(edge: &Edge, scope: &Scope, integration: &Integration, standings: &Standings) -> IntegrationView {
     IntegrationView {
         id: integration.id,
         name: integration.name.clone(),
@@ -111,5 +136,6 @@ fn view(edge: &Edge, scope: &Scope, integration: &Integration) -> IntegrationVie
             scope.workspace(),
             integration.name
         ),
+        sending: standings.sending(integration.id),
     }
 }

@@ -8,8 +8,10 @@
 pub(crate) mod address;
 mod call;
 pub mod channel;
+pub mod decide;
 mod generic;
 pub mod github;
+pub(crate) mod health;
 mod markdown;
 pub(crate) mod pace;
 pub mod queue;

@@ -10,7 +10,7 @@ use roost_shared::{EffectId, IntegrationId, RunId, UnixMillis, effect::Effect};
 
 use super::{
     channel::{Outcome, Sight},
-    pace,
+    health, pace,
 };
 use crate::{
     db::{DbError, Row, Scope, Statement},
@@ -159,43 +159,83 @@ pub(super) async fn settle(
     claimed: &Claimed,
     outcome: Outcome,
 ) -> Result<(), DbError> {
-    let (states, state, due_at, external_id, code, reason) = match outcome {
-        Outcome::Sent { external_id } => (LATE, "sent", None, external_id, None, None),
-        Outcome::Retry { after, reason } => (
-            LATE,
-            "pending",
-            Some(pace::next_attempt(edge, claimed.tries, after)),
-            None,
-            None,
-            Some(reason),
-        ),
-        Outcome::Failed { code, reason } => (LATE, "failed", None, None, Some(code), Some(reason)),
-        Outcome::Unknown { reason } => (
-            IN_TIME,
-            "unknown",
-            Some(pace::first_look(edge)),
-            None,
-            Some("unknown_outcome"),
-            Some(reason),
-        ),
+    let now = edge.now();
+    let mut batch = health::note(scope, claimed.integration, (&claimed.effect, &outcome), now);
+    let before = claimed.attempts - claimed.tries;
+    let settled = match outcome {
+        Outcome::Sent { external_id } => Settled {
+            external_id,
+            ..Settled::new("sent", before)
+        },
+        Outcome::Retry { after, reason } => Settled {
+            due_at: Some(pace::next_attempt(edge, claimed.tries, after)),
+            ..Settled::new("pending", before).because(None, reason)
+        },
+        // Its integration's sending is paused by now: it waits with the others, and this attempt does not count.
+        Outcome::Failed { code, reason } if health::is_at_fault(code) => Settled {
+            due_at: Some(now + HOLD),
+            ..Settled::new("pending", claimed.attempts).because(Some(code), reason)
+        },
+        Outcome::Failed { code, reason } => Settled::new("failed", before).because(Some(code), reason),
+        Outcome::Unknown { reason } => Settled {
+            due_at: Some(pace::first_look(edge)),
+            taken_in: IN_TIME,
+            ..Settled::new("unknown", before).because(Some("unknown_outcome"), reason)
+        },
     };
-    let update = scope.sql(
+    batch.push(scope.sql(
         "UPDATE effects SET state = ?3, due_at = ?4, external_id = ?5, code = ?6, reason = ?7, updated_at = ?8, \
-         looks = 0, missed = 0 WHERE workspace_id = ?1 AND id = ?2 AND attempts = ?9 \
+         looks = 0, missed = 0, replayed_after = ?11 WHERE workspace_id = ?1 AND id = ?2 AND attempts = ?9 \
          AND state IN (SELECT value FROM json_each(?10))",
         [
             claimed.id.into(),
-            state.into(),
-            due_at.into(),
-            external_id.into(),
-            code.into(),
-            reason.into(),
-            edge.now().into(),
+            settled.state.into(),
+            settled.due_at.into(),
+            settled.external_id.into(),
+            settled.code.into(),
+            settled.reason.into(),
+            now.into(),
             claimed.attempts.into(),
-            states.into(),
+            settled.taken_in.into(),
+            settled.not_counted.into(),
         ],
-    );
-    scope.write(vec![update]).await.map(drop)
+    ));
+    scope.write(batch).await.map(drop)
+}
+
+/// What an attempt came to, as its row tells it.
+struct Settled {
+    state: &'static str,
+    due_at: Option<UnixMillis>,
+    external_id: Option<String>,
+    code: Option<&'static str>,
+    reason: Option<String>,
+    /// The states in which it is taken.
+    taken_in: &'static str,
+    /// Attempts that don't count towards giving up.
+    not_counted: u32,
+}
+
+impl Settled {
+    fn new(state: &'static str, not_counted: u32) -> Self {
+        Self {
+            state,
+            due_at: None,
+            external_id: None,
+            code: None,
+            reason: None,
+            taken_in: LATE,
+            not_counted,
+        }
+    }
+
+    fn because(self, code: Option<&'static str>, reason: String) -> Self {
+        Self {
+            code,
+            reason: Some(reason),
+            ..self
+        }
+    }
 }
 
 /// The states in which an attempt's outcome is taken: its own, and those that others may have put it in since.

@@ -10,6 +10,7 @@ use crate::{
     edge::Edge,
     error::ApiError,
     integration::{Integration, Secrets, Settings},
+    outbox::health,
 };
 
 /// An integration as a person enters it.
@@ -77,7 +78,7 @@ pub async fn create_integration(
     })
 }
 
-/// Changes an integration; its name and channel stay.
+/// Changes an integration; its name and channel stay. If its sending was paused, it is resumed.
 ///
 /// # Errors
 /// 400 when the draft makes no sense, 404 when there is no such integration.
@@ -104,7 +105,7 @@ pub async fn update_integration(
         .as_ref()
         .map(|secrets| seal(edge, id, secrets))
         .transpose()?;
-    let batch = vec![
+    let mut batch = vec![
         scope.sql(
             "UPDATE integrations SET enabled = ?3, settings = ?4, secrets = coalesce(?5, secrets), updated_at = ?6 \
              WHERE workspace_id = ?1 AND id = ?2",
@@ -112,6 +113,8 @@ pub async fn update_integration(
         ),
         Config::bump(scope),
     ];
+    // Whoever changes it wants to see whether that helped.
+    batch.extend(health::resumed(scope, id, edge.now()));
     scope.write(batch).await?;
     Ok(Integration {
         id,

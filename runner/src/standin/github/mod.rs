@@ -106,6 +106,8 @@ struct State {
     behind: u32,
     /// Whether lists of comments are refused.
     unreadable: bool,
+    /// Whether the token of [`GithubConfig`] is no longer good.
+    revoked: bool,
     issued: Vec<token::Issued>,
 }
 
@@ -173,6 +175,16 @@ impl GithubServer {
     /// From now on comments can't be read: 403, as for an App that may only write.
     pub fn forbid_reading(&self) {
         self.shared.state().unreadable = true;
+    }
+
+    /// The token of [`GithubConfig`] is no longer good: 401.
+    pub fn revoke_token(&self) {
+        self.shared.state().revoked = true;
+    }
+
+    /// It is good again.
+    pub fn restore_token(&self) {
+        self.shared.state().revoked = false;
     }
 
     /// Waits until `found` finds what it looks for in what was made.

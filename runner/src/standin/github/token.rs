@@ -105,7 +105,7 @@ pub(super) fn may_write(shared: &Shared, headers: &HeaderMap, repository: &str) 
         return false;
     };
     if shared.config.token.as_deref() == Some(token) {
-        return true;
+        return !shared.state().revoked;
     }
     let name = repository.split_once('/').map_or(repository, |(_, name)| name);
     shared.state().issued.iter().any(|issued| {

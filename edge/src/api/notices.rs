@@ -1,0 +1,96 @@
+//! Notices: what waits for a person, now.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use roost_shared::UnixMillis;
+use serde::Serialize;
+
+use super::{
+    integrations::{self, All},
+    runs::IntegrationRef,
+};
+use crate::{auth::session::Person, edge::Edge, error::ApiError};
+
+/// Effects counted at most: beyond, the number tells nothing more.
+const COUNTED: u32 = 1_000;
+
+/// One thing that waits for a person.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notice {
+    /// `sending_paused` or `effects_wait`.
+    pub kind: &'static str,
+    /// The integration it is about.
+    pub integration: Option<IntegrationRef>,
+    /// Since when.
+    pub since: Option<UnixMillis>,
+    /// What is the matter and what to do.
+    pub message: String,
+}
+
+/// `GET /api/v1/notices`.
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+) -> Result<Json<All<Notice>>, ApiError> {
+    let items = all(&edge, &person).await?;
+    Ok(Json(All { items }))
+}
+
+/// All that waits for a person, the gravest first.
+pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, ApiError> {
+    let mut notices = Vec::new();
+    for one in integrations::all(edge, &person.scope).await? {
+        let about = IntegrationRef {
+            id: one.id,
+            name: one.name.clone(),
+            channel: one.settings.channel().to_owned(),
+        };
+        if let Some(since) = one.sending.paused_at.filter(|_| one.enabled) {
+            let reason = one.sending.reason.as_deref().unwrap_or("it failed too often");
+            notices.push(Notice {
+                kind: "sending_paused",
+                message: format!(
+                    "sending by {} is paused, and its replies wait: {reason}; mend that, then resume it",
+                    one.name
+                ),
+                integration: Some(about),
+                since: Some(since),
+            });
+        }
+    }
+    notices.extend(effects_wait(person).await?);
+    Ok(notices)
+}
+
+/// Effects only a person can tell of.
+async fn effects_wait(person: &Person) -> Result<Option<Notice>, ApiError> {
+    let rows = person
+        .scope
+        .query(
+            "SELECT count(*), min(updated_at) FROM (SELECT updated_at FROM effects INDEXED BY effects_dead \
+             WHERE workspace_id = ?1 AND state = 'unknown' AND state IN ('failed', 'unknown') AND due_at IS NULL \
+             LIMIT ?2)",
+            [COUNTED.into()],
+        )
+        .await?;
+    let count = rows.first().map(|row| row.unsigned(0)).transpose()?.unwrap_or(0);
+    if count == 0 {
+        return Ok(None);
+    }
+    let since = rows
+        .first()
+        .map(|row| row.optional_integer(1))
+        .transpose()?
+        .flatten();
+    let message = match count {
+        1 => "nobody knows whether one reply arrived: look in its channel, then say so".to_owned(),
+        count => format!("nobody knows whether {count} replies arrived: look in their channels, then say so"),
+    };
+    Ok(Some(Notice {
+        kind: "effects_wait",
+        integration: None,
+        since: since.map(UnixMillis),
+        message,
+    }))
+}
