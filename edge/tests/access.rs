@@ -169,7 +169,8 @@ async fn nobody_gets_in_without_a_token_or_into_another_workspace() {
         let path = path.strip_prefix("/api/v1").unwrap();
         let (owner, body) = match path.split('/').nth(1).unwrap() {
             "login" => continue,
-            "runs" => (run.clone(), Value::Null),
+            "runs" => (run.clone(), json!({"text": "hello"})),
+            "effects" => (id(&shown["effects"][0]["id"]), Value::Null),
             "deliveries" => (id(&shown["asked"]["delivery"]), Value::Null),
             "agents" => (id(&shown["agent"]["id"]), agent.clone()),
             "integrations" => (id(&shown["integration"]["id"]), integration.clone()),
