@@ -5,6 +5,7 @@ mod crew;
 pub mod dispatch;
 pub mod load;
 pub mod peers;
+mod plenty;
 mod process;
 pub mod sprites;
 mod subject;

@@ -69,6 +69,7 @@ pub(super) async fn row() -> Row {
              its WAL. Killing a process does not lose what the kernel has; the systems are trusted with what they say of sync.",
             "Memory is that of all processes of the system (shared pages counted once), after the load.",
         ],
+        picture: None,
     }
 }
 
@@ -107,7 +108,8 @@ fn events() -> Vec<Signed> {
     let text = format!("@roost {}", "lorem ipsum ".repeat(TEXT / 12));
     let event = |number: usize| {
         let place = Place {
-            number: 1 + u32::try_from(number % 5_000).expect("small"),
+            // Each in a conversation of its own: it starts a run, and does not join one.
+            number: 1 + u32::try_from(number).expect("small"),
             ..Place::default()
         };
         Fixture::GithubIssueComment.make(&Order {

@@ -83,10 +83,11 @@ fn told(sample: &Sample) -> String {
     figures.join(" · ")
 }
 
-async fn guarded(
+/// Runs something within its time; when it breaks, the reason.
+pub(super) async fn guarded<T: Send + 'static>(
     limit: Duration,
-    once: impl Future<Output = Result<Sample, String>> + Send + 'static,
-) -> Result<Sample, String> {
+    once: impl Future<Output = Result<T, String>> + Send + 'static,
+) -> Result<T, String> {
     // A broken expectation ends the measurement, not the run, and its text is the reason.
     match tokio::spawn(tokio::time::timeout(limit, once)).await {
         Ok(Ok(result)) => result,

@@ -45,6 +45,7 @@ pub(super) async fn row() -> Row {
              not the runner's concern.",
             "Processor time is the kernel's, over 5 s; a core is 100 %.",
         ],
+        picture: None,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn row() -> Row {
             "Roost's way is longer: its run is started, leased by a runner in another process, its context is put together and the \
              model is called over HTTP. A peer's handler tells a kept connection that it has begun.",
         ],
+        picture: None,
     }
 }
 

@@ -6,8 +6,10 @@
 mod ack;
 pub(super) mod arrivals;
 mod attempt;
+mod chart;
 mod density;
 mod dispatch;
+mod growth;
 pub(super) mod intake;
 mod programs;
 mod queues;
@@ -41,6 +43,8 @@ pub enum Question {
     Recovery,
     /// Ready time, idle memory, sizes.
     Start,
+    /// What acks and turns cost when there is more of everything.
+    Growth,
 }
 
 /// What is measured and where the numbers go.
@@ -91,6 +95,11 @@ pub async fn run(options: Options) {
         let page = fs::read_to_string(&path).expect("docs/benchmarks.md");
         let page = report::into_page(&page, &report.tables()).expect("the page has the markers");
         fs::write(&path, page).expect("docs/benchmarks.md is written");
+        for row in &report.rows {
+            if let Some(picture) = &row.picture {
+                fs::write(folder.join(row.picture_file()), picture).expect("the picture is written");
+            }
+        }
     }
 }
 
@@ -109,6 +118,7 @@ impl Question {
             Self::Density => density::row().await,
             Self::Recovery => recovery::row().await,
             Self::Start => start::row().await,
+            Self::Growth => growth::row().await,
         }
     }
 }

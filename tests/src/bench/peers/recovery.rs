@@ -40,6 +40,7 @@ pub(super) async fn row() -> Row {
             "By their documentation, a job of a killed BullMQ worker is looked for after its lock of 30 s, and one of a killed \
              graphile-worker after four hours; that is not measured here.",
         ],
+        picture: None,
     }
 }
 

@@ -88,6 +88,9 @@ pub struct Row {
     pub entries: Vec<Entry>,
     /// What a reader has to know to compare them.
     pub notes: &'static [&'static str],
+    /// How it looks, as SVG.
+    #[serde(skip)]
+    pub picture: Option<String>,
 }
 
 impl Entry {
@@ -125,6 +128,11 @@ fn fold(samples: &[Sample]) -> Vec<Figure> {
 }
 
 impl Row {
+    /// The file of its picture, beside the page.
+    pub fn picture_file(&self) -> String {
+        format!("benchmarks-{}.svg", self.name)
+    }
+
     /// As a table in Markdown, with its notes.
     pub fn table(&self) -> String {
         let mut kinds: Vec<Kind> = Vec::new();
@@ -159,6 +167,9 @@ impl Row {
             table.push('\n');
         }
         table.push('\n');
+        if self.picture.is_some() {
+            let _ = writeln!(table, "![{}]({})\n", self.name, self.picture_file());
+        }
         for note in self.notes {
             let _ = writeln!(table, "- {note}");
         }
@@ -241,6 +252,7 @@ mod tests {
                 Entry::new("absent".into(), Err("it is not installed".into())),
             ],
             notes: &["Both write."],
+            picture: None,
         };
         assert_eq!(
             row.table(),

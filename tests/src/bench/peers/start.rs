@@ -48,6 +48,7 @@ pub(super) async fn row() -> Row {
         notes: &[
             "Restate without its service; the Node peers with database, HTTP front and worker, each a process of its own.",
         ],
+        picture: None,
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) async fn row() -> Row {
              a LangGraph loop.",
             "DBOS and LangGraph write into a file of their own process; Roost and Restate are asked over HTTP by theirs.",
         ],
+        picture: None,
     }
 }
 
