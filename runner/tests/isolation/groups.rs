@@ -40,7 +40,7 @@ pub(crate) async fn are_kept(host: &Host) -> Result<(), String> {
             return Err(format!("the tree may be used, and the sprite is in {path}"));
         }
         report(&format!(
-            "NOT RUN: cgroups as {:?}: no delegated cgroup v2",
+            "NOT RUN: cgroups as {:?}: no delegated cgroup v2 with controllers",
             host.user
         ));
         return Ok(());
@@ -98,11 +98,13 @@ fn tree() -> Option<PathBuf> {
     line.split(' ').nth(4).map(PathBuf::from)
 }
 
-/// Whether these tests are at the top of the tree and may use it; a host of the same user is as well.
+/// Whether these tests are at the top of a tree with controllers and may use it; a host of the same user is as well.
 fn is_ours(tree: &Path) -> bool {
     let own = field("/proc/self/cgroup", "0::");
+    let controllers = fs::read_to_string(tree.join("cgroup.controllers")).unwrap_or_default();
     let trial = tree.join(format!("roost-test-{}", std::process::id()));
     own.as_deref() == Some("/")
+        && controllers.contains("memory")
         && fs::create_dir(&trial)
             .and_then(|()| fs::remove_dir(&trial))
             .is_ok()

@@ -86,7 +86,7 @@ pub(super) fn hand_on(base: &Path, dir: &Path) -> Result<BTreeSet<Controller>, S
         .filter(|one| there.contains(one.name()))
         .collect();
     if wanted.is_empty() {
-        return Ok(BTreeSet::new());
+        return Err("the cgroup v2 tree here has no controllers".into());
     }
     // The root of all groups is the one without a type, and may have processes.
     if base.join("cgroup.type").exists() {

@@ -1,5 +1,5 @@
 //! Control groups (cgroup v2): a group per awake sprite, by which the kernel bounds all its processes together and ends them
-//! at once.
+//! at once. Only where it bounds something: to enter a group costs a waking sprite some ten milliseconds.
 //!
 //! Invariant: groups are made and removed only below one of the host's own, whose name is that of its data directory, and only
 //! where [`find`] says so. What the kernel can't do for a group is left to rlimits and the warden, and is said when the host
@@ -44,8 +44,6 @@ struct Tree {
     /// Held for as long as the host lives, so that others know.
     _lock: File,
     controllers: BTreeSet<Controller>,
-    /// Why there are no more controllers, where there is a reason to tell.
-    without: Option<String>,
 }
 
 impl Groups {
@@ -64,10 +62,6 @@ impl Groups {
     /// What the kernel does for sprites that are in groups, for people: the end of a sentence.
     pub(super) fn summary(&self) -> String {
         match &self.0 {
-            Ok(tree) if tree.controllers.is_empty() => {
-                let why = tree.without.as_deref().unwrap_or("the tree has no controllers");
-                format!("a cgroup each to end it ({why}, so amounts are kept by {WATCHED})")
-            }
             Ok(tree) => {
                 let bounds: Vec<_> = tree.controllers.iter().map(|one| one.for_people()).collect();
                 format!("a cgroup each ({})", bounds.join(", "))
@@ -107,11 +101,9 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
+impl Drop for Tree {
     fn drop(&mut self) {
-        if let Ok(tree) = &self.0
-            && let Err(error) = clear(&tree.dir).and_then(|()| fs::remove_dir(&tree.dir))
-        {
+        if let Err(error) = clear(&self.dir).and_then(|()| fs::remove_dir(&self.dir)) {
             tracing::debug!(%error, "the host's cgroup stays until its next start");
         }
     }
@@ -123,22 +115,24 @@ impl Tree {
             Missing::Tree => "this machine shows no cgroup v2 tree".to_owned(),
             Missing::Delegation(own) => format!("cgroup {own} is not delegated to the host"),
         })?;
-        let unusable = |error| format!("cgroup {} can't be used: {error}", base.display());
-        let data = fs::metadata(data_dir).map_err(unusable)?;
-        sweep(&base);
+        let mut tree = Self::below(&base, data_dir)
+            .map_err(|error| format!("cgroup {} can't be used: {error}", base.display()))?;
+        tree.controllers = hand_on(&base, &tree.dir)?;
+        Ok(tree)
+    }
+
+    /// Below that group, without a controller yet.
+    fn below(base: &Path, data_dir: &Path) -> io::Result<Self> {
+        let data = fs::metadata(data_dir)?;
+        sweep(base);
         // One host at a time has the directory, so nobody else uses the name.
         let dir = base.join(format!("{PREFIX}{:x}-{:x}", data.dev(), data.ino()));
-        let lock = claim(&dir).map_err(unusable)?;
-        clear(&dir).map_err(unusable)?;
-        let (controllers, without) = match hand_on(&base, &dir) {
-            Ok(controllers) => (controllers, None),
-            Err(why) => (BTreeSet::new(), Some(why)),
-        };
+        let lock = claim(&dir)?;
+        clear(&dir)?;
         Ok(Self {
             dir,
             _lock: lock,
-            controllers,
-            without,
+            controllers: BTreeSet::new(),
         })
     }
 

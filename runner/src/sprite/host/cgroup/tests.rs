@@ -90,8 +90,12 @@ fn what_the_kernel_does_not_bound_is_said_and_the_sprite_wakes_without() {
         "a bound that can't be set is none"
     );
 
-    let bare = Fake::new("", "").open();
-    assert!(bare.summary().contains("no controllers"), "{}", bare.summary());
+    let bare = Fake::new("", "");
+    assert!(
+        bare.open().summary().contains("no controllers"),
+        "{}",
+        bare.open().summary()
+    );
 
     let none = Groups(Tree::open(Path::new("/nonexistent"), Path::new("/"), |_| false));
     assert!(none.summary().contains("no cgroup v2 tree"), "{}", none.summary());
@@ -131,13 +135,45 @@ fn what_an_earlier_host_left_is_removed_and_the_own_group_goes_with_the_host() {
     let [gone, alive] = ["gone", "alive"].map(|name| fake.path("tree").join(format!("{PREFIX}{name}")));
     fs::create_dir_all(gone.join("three")).unwrap();
     let _lives = claim(&alive).unwrap();
-    let groups = fake.open();
+    let tree = Tree::below(&fake.path("tree"), &fake.path("data")).unwrap();
     assert_eq!(fs::read_dir(&own).unwrap().count(), 0);
     assert!(!gone.exists() && alive.is_dir());
-    let group = groups.make("agent-7", AMOUNTS).unwrap();
+    let group = tree.make("agent-7", AMOUNTS).unwrap();
     assert!(own.join("agent-7").is_dir() && !group.bounds_memory());
     group.end();
     assert!(!own.join("agent-7").exists());
-    drop(groups);
+    drop(tree);
     assert!(!own.exists());
+}
+
+/// In the kernel's own tree, with or without controllers.
+#[test]
+fn a_process_enters_a_group_and_is_ended_with_it_for_real() {
+    let data = tempfile::tempdir().unwrap();
+    let base = find::base(Path::new("/proc/self"), find::is_marked);
+    let tree = match base.map(|base| Tree::below(&base, data.path())) {
+        Ok(Ok(tree)) => tree,
+        why => {
+            // Past the harness's capture.
+            let mut said = io::stderr();
+            let _ = io::Write::write_all(
+                &mut said,
+                format!("NOT RUN: no delegated cgroup v2: {why:?}\n").as_bytes(),
+            );
+            return;
+        }
+    };
+    let group = tree.make("agent-7", AMOUNTS).unwrap();
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let process = Pid::from_child(&child);
+    assert!(!group.holds(process));
+    write(&group.entrance(), &child.id().to_string()).unwrap();
+    assert!(group.holds(process));
+    group.kill();
+    let ended = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9));
+    let (dir, own) = (group.dir.clone(), tree.dir.clone());
+    group.end();
+    drop(tree);
+    assert!(!dir.exists() && !own.exists());
 }
