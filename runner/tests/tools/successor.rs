@@ -62,7 +62,7 @@ async fn a_call_repeated_with_its_key_joins_its_command_on_another_runner() {
 #[tokio::test]
 async fn a_command_whose_shell_is_lost_is_not_run_again() {
     let fixture = Fixture::new().await;
-    let input = json!({"command": "echo once >> count; echo working; sleep 1000"});
+    let input = json!({"command": "echo working; echo once >> count; sleep 1000"});
     die_in_the_middle(&fixture, &input).await;
     let old = fixture.sessions();
     let dir = fixture.stop().await;
