@@ -54,7 +54,7 @@ pub struct DeliveryView {
     pub dedupe_key: String,
     /// The body's length.
     pub bytes: u64,
-    /// The runs that follow from it.
+    /// The runs that follow from it, and those it joined.
     pub runs: Vec<RunId>,
     /// When it came.
     pub received_at: UnixMillis,
@@ -90,9 +90,11 @@ macro_rules! select_deliveries {
     ($tail:literal) => {
         concat!(
             "SELECT d.id, i.id, i.name, i.settings ->> '$.channel', d.verdict, d.reason, d.dedupe_key, substr(d.body, 1, 4), ",
-            "(SELECT json_group_array(r.id) FROM work_items w JOIN runs r ON r.work_item_id = w.id ",
+            "(SELECT json_group_array(t.id) FROM (SELECT r.id FROM work_items w JOIN runs r ON r.work_item_id = w.id ",
             "WHERE w.id BETWEEN substr(d.id, 1, 10) || '0000000000000000' AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' ",
-            "AND w.delivery_id = d.id), d.received_at, d.headers, ",
+            "AND w.delivery_id = d.id UNION ALL SELECT j.run_id FROM work_items w JOIN joined j ON j.work_item_id = w.id ",
+            "WHERE w.id BETWEEN substr(d.id, 1, 10) || '0000000000000000' AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' ",
+            "AND w.delivery_id = d.id) t), d.received_at, d.headers, ",
             "(SELECT w.kind FROM work_items w WHERE w.id BETWEEN substr(d.id, 1, 10) || '0000000000000000' ",
             "AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' AND w.delivery_id = d.id) ",
             "FROM deliveries d JOIN integrations i ON i.id = d.integration_id WHERE d.workspace_id = ?1 ",

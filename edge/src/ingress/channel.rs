@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use roost_shared::{
     UnixMillis,
+    event::Change,
     work::{Actor, Conversation, Quote, ReplyTo},
 };
 
@@ -79,6 +80,8 @@ impl Rejection {
 pub enum Verdict {
     /// Somebody said something.
     Heard(Box<Heard>),
+    /// Somebody edited or deleted what they, or somebody else, had said; the text is the new one, or the one that is gone.
+    Changed(Change, Box<Heard>),
     /// Nothing to do; stored with the reason: `from a bot`, `own message`, `event not listened to: push`.
     Ignored(String),
 }

@@ -161,7 +161,7 @@ impl<'a> Placing<'_, 'a> {
                 ],
             ),
             self.scope().sql(
-                "UPDATE runs SET phase = 'queued', waits = NULL, next_seq = next_seq + 1, due_at = ?3, updated_at = ?3 \
+                "UPDATE runs SET phase = 'queued', waits = NULL, crashes = 0, next_seq = next_seq + 1, due_at = ?3, updated_at = ?3 \
                  WHERE workspace_id = ?1 AND id = (SELECT run_id FROM signals WHERE id = ?2) AND waits = 'asked'",
                 [self.signal.into(), self.plan.now.into()],
             ),

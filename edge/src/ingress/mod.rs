@@ -4,6 +4,7 @@
 //! provider's event makes at most one delivery, however often and from wherever at once it is sent.
 
 pub mod body;
+mod changed;
 pub mod channel;
 pub mod generic;
 pub mod github;

@@ -229,7 +229,7 @@ impl<'a> Plan<'a> {
         )
     }
 
-    fn work_item(&self, conversation: ConversationId, item: &WorkItem) -> Statement {
+    pub(super) fn work_item(&self, conversation: ConversationId, item: &WorkItem) -> Statement {
         self.scope.sql(
             "INSERT INTO work_items (workspace_id, id, delivery_id, conversation_id, kind, created_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

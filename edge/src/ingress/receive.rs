@@ -17,9 +17,10 @@ use roost_shared::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    changed::Told,
     channel::{self, Request, Verdict},
     lane::LANE_OPEN,
-    plan::{DUPLICATE, Lanes, Placed, Plan, Work},
+    plan::{DUPLICATE, Lanes, Placed, Plan, Taken, Work},
     route::route,
 };
 use crate::{
@@ -29,11 +30,12 @@ use crate::{
     edge::Edge,
     error::ApiError,
     integration::Settings,
-    outbox, runs,
+    outbox,
+    runs::{self, control, signal},
 };
 
-/// How often a delivery is planned anew because the workspace's set-up changed under it.
-const ATTEMPTS: usize = 4;
+/// How often a delivery is planned anew because the workspace's set-up, or a run, changed under it.
+const ATTEMPTS: usize = 6;
 
 /// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +163,10 @@ async fn store(
         let agents;
         let follows = match channel::normalise(settings, request)? {
             Verdict::Ignored(reason) => Follows::Nothing(reason),
+            Verdict::Changed(change, heard) => match plan.changed(edge, change, *heard).await? {
+                Some(told) => Follows::Change(told),
+                None => Follows::Nothing("no open run has this message".to_owned()),
+            },
             Verdict::Heard(heard) => {
                 agents = route(&config, &stored.integration, &heard);
                 if agents.is_empty() {
@@ -173,7 +179,7 @@ async fn store(
         let mut batch = plan.guards(&verified);
         let ignored = match &follows {
             Follows::Nothing(reason) => Some(reason.as_str()),
-            Follows::Work(_) => None,
+            Follows::Change(_) | Follows::Work(_) => None,
         };
         let stored = plan.delivery(&verified, headers, body, ignored);
         let follows = follows.planned(&mut batch, stored);
@@ -190,22 +196,26 @@ async fn store(
         match refused {
             DUPLICATE => return Ok(Received::Duplicate),
             LANE_OPEN => lanes = Lanes::Open,
+            // The runs moved on between the look and the write: look again.
+            control::MOVED | signal::WITHDRAWN => {}
             CONFIG_CHANGED => config = edge.configs.reload(scope).await?,
             code => return Err(DbError::Refused { code }.into()),
         }
     }
-    Err(DbError::Unavailable("the workspace is being changed too often".into()).into())
+    Err(DbError::Unavailable("the workspace or the run is being changed too often".into()).into())
 }
 
 /// What follows from a delivery once it is stored.
 enum Follows<'a> {
     Nothing(String),
+    Change(Told),
     Work(Box<Work<'a>>),
 }
 
 /// What follows, with its statements in their batch; those of the work stand from `from` on.
 enum Planned<'a> {
     Nothing(String),
+    Change(Vec<RunId>),
     Work { work: Box<Work<'a>>, from: usize },
 }
 
@@ -216,6 +226,11 @@ impl<'a> Follows<'a> {
             Self::Nothing(reason) => {
                 batch.push(delivery);
                 Planned::Nothing(reason)
+            }
+            Self::Change(mut told) => {
+                batch.push(delivery);
+                batch.append(&mut told.batch);
+                Planned::Change(told.runs)
             }
             Self::Work(mut work) => {
                 batch.append(&mut work.guards);
@@ -237,17 +252,25 @@ impl Planned<'_> {
         delivery: DeliveryId,
         results: &[Rows],
     ) -> Result<Received, ApiError> {
-        let (work, results) = match self {
+        let mut offered = None;
+        let (taken, results) = match self {
             Self::Nothing(reason) => return Ok(Received::Ignored { delivery, reason }),
-            Self::Work { work, from } => (work, results.get(from..).unwrap_or_default()),
+            Self::Change(joined) => {
+                let begun = Vec::new();
+                (Taken { begun, joined }, results)
+            }
+            Self::Work { work, from } => {
+                let results = results.get(from..).unwrap_or_default();
+                offered = work.offered;
+                (Placed::taken(&work.placed, results)?, results)
+            }
         };
-        let taken = Placed::taken(&work.placed, results)?;
         if !taken.joined.is_empty() {
             edge.bells
                 .ring(&Topic::Signals(scope.workspace().into()), usize::MAX);
         }
         let runs = [taken.begun, taken.joined].concat();
-        let leased = match work.offered {
+        let leased = match offered {
             Some((offer, newborn, at)) => {
                 offer.answer(edge, scope, newborn, results.get(at..at + 3).unwrap_or_default())?
             }

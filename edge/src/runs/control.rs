@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The refusal when a run is no longer where it was seen.
-const MOVED: &str = "run_moved";
+pub(crate) const MOVED: &str = "run_moved";
 /// Looks at a run that moves between the look and the write.
 const ATTEMPTS: usize = 8;
 
@@ -41,11 +41,11 @@ pub enum Outcome {
 
 /// Where a run stands, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stand {
-    pub(super) phase: Phase,
-    pub(super) waits: Option<Waits>,
-    pub(super) next_seq: u64,
-    pub(super) epoch: u64,
+pub(crate) struct Stand {
+    pub(crate) phase: Phase,
+    pub(crate) waits: Option<Waits>,
+    pub(crate) next_seq: u64,
+    pub(crate) epoch: u64,
 }
 
 /// Cancels a run, whatever it is doing. Messages it has not heard become a run after it.
@@ -201,7 +201,7 @@ async fn look(scope: &Scope, run: RunId) -> Result<Stand, ApiError> {
 }
 
 /// Holds a batch back unless the run is in the phase it was seen in.
-fn still(scope: &Scope, run: RunId, stand: &Stand) -> Statement {
+pub(crate) fn still(scope: &Scope, run: RunId, stand: &Stand) -> Statement {
     scope.guard(
         MOVED,
         "SELECT 1 FROM runs WHERE workspace_id = ?1 AND id = ?2 AND phase = ?3",
@@ -219,7 +219,7 @@ pub(super) fn lapsed(scope: &Scope, run: RunId, now: UnixMillis) -> Statement {
 }
 
 /// Writes an event of the edge's own, and brings the run's row up to it, if the run still stands where it was seen.
-pub(super) fn write(
+pub(crate) fn write(
     edge: &Edge,
     scope: &Scope,
     run: RunId,

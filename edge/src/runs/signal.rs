@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The refusal of an append that takes in a signal that is not there any more.
-pub(super) const WITHDRAWN: &str = "signal_withdrawn";
+pub(crate) const WITHDRAWN: &str = "signal_withdrawn";
 /// The refusal of an append that ends the run, or asks, while a message waits to be heard.
 pub(super) const UNHEARD: &str = "unheard";
 
@@ -49,7 +49,7 @@ pub(super) fn from_rows(rows: &[Row]) -> Result<Vec<Signal>, DbError> {
 }
 
 /// Tells a run something, once: the same again while it has not been heard changes nothing.
-pub(super) fn send(edge: &Edge, scope: &Scope, run: RunId, body: &SignalBody) -> Statement {
+pub(crate) fn send(edge: &Edge, scope: &Scope, run: RunId, body: &SignalBody) -> Statement {
     scope.sql(
         "INSERT INTO signals (workspace_id, id, run_id, kind, body, created_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
          WHERE NOT EXISTS (SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?3 AND body = ?5)",
@@ -64,7 +64,7 @@ pub(super) fn send(edge: &Edge, scope: &Scope, run: RunId, body: &SignalBody) ->
 }
 
 /// The signals an append takes in are there, and are gone with it.
-pub(super) fn take_in(scope: &Scope, run: RunId, signals: &[SignalId]) -> [Statement; 2] {
+pub(crate) fn take_in(scope: &Scope, run: RunId, signals: &[SignalId]) -> [Statement; 2] {
     let ids = Value::Text(serde_json::to_string(signals).unwrap_or_default());
     [
         scope.guard(

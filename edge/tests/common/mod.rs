@@ -23,6 +23,7 @@ use roost_edge::{
     edge::{DEFAULT_WORKSPACE, Edge, Settings},
     host::native::{self, DatabaseAddress},
     integration::{GenericSettings, Integration, Secrets, SignatureScheme},
+    ports::Clock,
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
 use roost_shared::{
@@ -45,9 +46,19 @@ pub struct TestEdge {
 impl TestEdge {
     /// An edge with its workspace, its settings changed by `adjust`.
     pub async fn with(adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::on(None, adjust).await
+    }
+
+    /// The same, by a clock of the test's own.
+    pub async fn on_clock(clock: Arc<dyn Clock>, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::on(Some(clock), adjust).await
+    }
+
+    async fn on(clock: Option<Arc<dyn Clock>>, adjust: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = DatabaseAddress::File(directory.path().join("roost.db"));
-        let ports = native::ports(&address).unwrap();
+        let mut ports = native::ports(&address).unwrap();
+        ports.clock = clock.unwrap_or(ports.clock);
         let now = ports.clock.now();
         migrate(&ports.database, now).await.unwrap();
         setup::ensure_workspace(&ports.database, DEFAULT_WORKSPACE, now)
@@ -137,6 +148,12 @@ impl TestEdge {
         assert_eq!(status, StatusCode::OK, "{body}");
         body
     }
+}
+
+/// The real time, in milliseconds since 1970.
+pub fn real_now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// Rules for lanes.

@@ -32,6 +32,9 @@ use crate::{
 /// The most that chance adds to a pause, as a share of it.
 const JITTER: f64 = 0.25;
 
+/// And not more than this: a moment that was named is not missed by minutes.
+const MOST_JITTER: Duration = Duration::from_secs(15);
+
 /// How the brain behaves.
 #[derive(Debug, Clone)]
 pub struct BrainConfig {
@@ -67,11 +70,14 @@ impl BrainConfig {
     /// How long to wait before what failed is tried again: what was asked for, or twice as long each time, and a little
     /// more by chance, so that what failed together does not come back together.
     pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
-        let backoff = self.first_retry * 2u32.pow(failures.min(16));
-        let pause = asked
-            .unwrap_or(backoff.min(self.longest_wait))
-            .max(self.first_retry);
-        pause + pause.mul_f64(JITTER * random::share())
+        let backoff = (self.first_retry * 2u32.pow(failures.min(16))).min(self.longest_wait);
+        // What was asked for too little before is not believed again.
+        self.jittered(asked.unwrap_or(backoff).max(backoff))
+    }
+
+    /// A little more by chance.
+    pub(super) fn jittered(&self, pause: Duration) -> Duration {
+        pause + pause.mul_f64(JITTER).min(MOST_JITTER).mul_f64(random::share())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Thinking: one model call, with its limits, its failures and its answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use roost_shared::{
     MicroUsd,
@@ -15,6 +15,9 @@ use crate::{
     model::{ModelError, ModelRequest},
     tool::ToolDefinition,
 };
+
+/// How much longer a run puts up with a limit of the rate than with another failure.
+const LIMIT_ATTEMPTS: u32 = 8;
 
 impl Drive {
     /// Asks the model once, and does at once what can be done in the same breath: journals the answer together with
@@ -105,7 +108,17 @@ impl Drive {
         let Unanswered { error, usage, cost } = unanswered;
         let (code, message) = (error.code().to_owned(), error.to_string());
         let failures = self.journal.read(|state| state.model_failures).await;
-        if !error.is_retryable() || failures + 1 >= self.brain.config.model_attempts {
+        let config = self.brain.config.clone();
+        if let ModelError::Limited { wait, .. } = error {
+            // Nobody was asked and nothing has failed.
+            return self.sleep(config.jittered(wait), Vec::new(), message).await;
+        }
+        let attempts = match error {
+            // A limit passes, and the account's other users may have been quicker again.
+            ModelError::RateLimited { .. } => config.model_attempts.saturating_mul(LIMIT_ATTEMPTS),
+            _ => config.model_attempts,
+        };
+        if !error.is_retryable() || failures + 1 >= attempts {
             let failed = EventBody::ModelFailed {
                 code: code.clone(),
                 message: message.clone(),
@@ -118,7 +131,6 @@ impl Drive {
                 .await?;
             return Ok(None);
         }
-        let config = self.brain.config.clone();
         let pause = config.pause(failures, error.retry_after());
         let retry_in_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let failed = EventBody::ModelFailed {
@@ -128,16 +140,26 @@ impl Drive {
             usage,
             cost,
         };
-        if pause > config.longest_wait {
-            let parked = EventBody::Parked {
-                until: clock::now() + pause,
-                reason: message,
-            };
-            self.journal.write(vec![failed, parked]).await?;
-            return Ok(None);
+        self.sleep(pause, vec![failed], message).await
+    }
+
+    /// Writes `events` and sleeps: here for a short while, else on no runner.
+    async fn sleep(
+        &mut self,
+        pause: Duration,
+        mut events: Vec<EventBody>,
+        reason: String,
+    ) -> Result<Option<Interrupt>, Stopped> {
+        if pause <= self.brain.config.longest_wait {
+            self.journal.write(events).await?;
+            return Ok(self.ears.wait(pause).await);
         }
-        self.journal.write(vec![failed]).await?;
-        Ok(self.ears.wait(pause).await)
+        events.push(EventBody::Parked {
+            until: clock::now() + pause,
+            reason,
+        });
+        self.journal.write(events).await?;
+        Ok(None)
     }
 }
 

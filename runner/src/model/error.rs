@@ -79,6 +79,14 @@ pub enum ModelError {
         /// The provider's own sentence.
         said: String,
     },
+    /// The model was not asked: it has refused for its rate, and the time it named is not over.
+    #[error("{provider} limits the rate for {} s more; nobody asks it until then", wait.as_secs().max(1))]
+    Limited {
+        /// The provider.
+        provider: String,
+        /// What is left of it.
+        wait: Duration,
+    },
     /// HTTP 529 or 503, or its form in the middle of a stream.
     #[error("{provider} is overloaded ({said}); try again later")]
     Overloaded {
@@ -135,6 +143,7 @@ impl ModelError {
             Self::RequestInvalid { .. } => "model_request_invalid",
             Self::ContextExceeded { .. } => "model_context_exceeded",
             Self::RateLimited { .. } => "model_rate_limited",
+            Self::Limited { .. } => "model_limited",
             Self::Overloaded { .. } => "model_overloaded",
             Self::Unavailable { .. } => "model_unavailable",
             Self::StreamCut { .. } => "model_stream_cut",
@@ -147,6 +156,7 @@ impl ModelError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after, .. } => *retry_after,
+            Self::Limited { wait, .. } => Some(*wait),
             _ => None,
         }
     }
@@ -156,6 +166,7 @@ impl ModelError {
         matches!(
             self,
             Self::RateLimited { .. }
+                | Self::Limited { .. }
                 | Self::Overloaded { .. }
                 | Self::Unavailable { .. }
                 | Self::StreamCut { .. }

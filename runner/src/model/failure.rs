@@ -210,7 +210,29 @@ fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
             (left == "0").then_some(())?;
             Some(until(reset.parse().ok()?))
         });
-    resets.max()
+    resets.max().or_else(|| others_reset(&text, now))
+}
+
+/// The resets of OpenAI and those who speak like it: spans (`6m0s`) per budget, or one moment for all, as seconds or as a
+/// time since 1970 in seconds or milliseconds.
+fn others_reset<'a>(text: &impl Fn(&str) -> Option<&'a str>, now: UnixMillis) -> Option<Duration> {
+    let spans = ["requests", "tokens"].into_iter().filter_map(|budget| {
+        let left = text(&format!("x-ratelimit-remaining-{budget}"))?;
+        let reset: jiff::SignedDuration = text(&format!("x-ratelimit-reset-{budget}"))?.parse().ok()?;
+        (left == "0").then_some(())?;
+        Duration::try_from(reset).ok()
+    });
+    let moment = |prefix: &str| {
+        let reset: f64 = text(&format!("{prefix}ratelimit-reset"))?.parse().ok()?;
+        let since_1970 = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        let at = match reset {
+            span if span < 1e9 => return since_1970(span),
+            seconds if seconds < 1e12 => since_1970(seconds)?,
+            millis => since_1970(millis / 1e3)?,
+        };
+        Some(UnixMillis(i64::try_from(at.as_millis()).ok()?).since(now))
+    };
+    spans.max().or_else(|| moment("x-")).or_else(|| moment(""))
 }
 
 #[cfg(test)]
@@ -355,6 +377,20 @@ mod tests {
             ]),
             Some(Duration::from_secs(10))
         );
+        assert_eq!(
+            wait(&[
+                ("x-ratelimit-remaining-tokens", "0"),
+                ("x-ratelimit-reset-tokens", "6m1s"),
+                ("x-ratelimit-remaining-requests", "3"),
+                ("x-ratelimit-reset-requests", "9h"),
+            ]),
+            Some(Duration::from_secs(361))
+        );
+        assert_eq!(
+            wait(&[("x-ratelimit-reset", "1780000010000")]),
+            wait(&[("x-ratelimit-reset", "1780000010")])
+        );
+        assert_eq!(wait(&[("ratelimit-reset", "12")]), Some(Duration::from_secs(12)));
         assert_eq!(wait(&[("retry-after", "soon")]), None);
         assert_eq!(wait(&[]), None);
     }

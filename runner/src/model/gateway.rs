@@ -16,6 +16,7 @@ use super::{
     anthropic,
     config::{Api, ModelConfig, ModelSettings, Patience},
     error::ModelError,
+    gate::Gates,
     openai,
     price::{self, Price},
     provider::Provider,
@@ -37,6 +38,7 @@ struct Inner {
     providers: BTreeMap<String, Arc<Provider>>,
     models: BTreeMap<String, ModelSettings>,
     patience: Patience,
+    gates: Gates,
     said_unpriced: Mutex<BTreeSet<String>>,
 }
 
@@ -55,6 +57,7 @@ impl Gateway {
             providers,
             models: config.models.clone(),
             patience: config.patience,
+            gates: Gates::default(),
             said_unpriced: Mutex::default(),
         };
         Ok(Self {
@@ -75,12 +78,36 @@ impl Gateway {
         configured.or_else(known).unwrap_or(price::UNKNOWN_WINDOW)
     }
 
-    /// Asks a model. The answer has begun when this returns.
+    /// Asks a model, as soon as its limit allows. The answer has begun when this returns.
     ///
     /// # Errors
-    /// When the model can't be asked or refuses.
+    /// When the model can't be asked or refuses; [`ModelError::Limited`] without asking it, while its limit lasts.
     pub async fn ask(&self, request: &ModelRequest) -> Result<AnswerStream, ModelError> {
         let (provider, model) = self.find(&request.model)?;
+        let entered = self.inner.gates.enter(&request.model).await;
+        let pass = entered.map_err(|wait| ModelError::Limited {
+            provider: provider.name.clone(),
+            wait,
+        })?;
+        let answer = self.call(provider, model, request).await;
+        match &answer {
+            Ok(_) => pass.open(),
+            Err(ModelError::RateLimited { retry_after, .. }) => pass.shut(*retry_after),
+            Err(ModelError::Overloaded {
+                retry_after: Some(span),
+                ..
+            }) => pass.shut(Some(*span)),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    async fn call(
+        &self,
+        provider: &Arc<Provider>,
+        model: &str,
+        request: &ModelRequest,
+    ) -> Result<AnswerStream, ModelError> {
         let body = match provider.api {
             Api::Anthropic => anthropic::body(request, model),
             Api::Openai => openai::body(request, model, provider.own_servers),

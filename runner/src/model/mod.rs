@@ -10,6 +10,7 @@ mod anthropic;
 mod config;
 mod error;
 mod failure;
+mod gate;
 mod gateway;
 mod openai;
 pub mod price;

@@ -7,6 +7,7 @@
 
 mod shutdown;
 mod sprites;
+mod steering;
 mod world;
 
 use std::{collections::BTreeSet, time::Duration};

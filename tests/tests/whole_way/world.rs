@@ -140,27 +140,33 @@ impl World {
     /// Posts comments that mention the agent, each on an issue of its own.
     pub(crate) async fn say(&self, edge: &str, issues: std::ops::Range<u32>) {
         for number in issues {
-            let order = Order {
-                secret: SECRET,
-                text: "@roost what is the answer?",
-                id: number.into(),
-                now: self.office.edge.now(),
-                place: Place {
-                    number,
-                    ..Place::default()
-                },
-                ..Order::default()
-            };
-            let signed = Fixture::GithubIssueComment.make(&order);
-            let posting = reqwest::Client::new().post(format!("{edge}/hooks/main/github"));
-            let answer = posting
-                .headers(signed.headers)
-                .body(signed.body)
-                .send()
-                .await
-                .unwrap();
-            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+            self.comment(edge, number, number.into(), "@roost what is the answer?")
+                .await;
         }
+    }
+
+    /// Posts a comment of this id on an issue.
+    pub(crate) async fn comment(&self, edge: &str, issue: u32, id: u64, text: &str) {
+        let order = Order {
+            secret: SECRET,
+            text,
+            id,
+            now: self.office.edge.now(),
+            place: Place {
+                number: issue,
+                ..Place::default()
+            },
+            ..Order::default()
+        };
+        let signed = Fixture::GithubIssueComment.make(&order);
+        let posting = reqwest::Client::new().post(format!("{edge}/hooks/main/github"));
+        let answer = posting
+            .headers(signed.headers)
+            .body(signed.body)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     /// Waits until every one of these issues has its reply.

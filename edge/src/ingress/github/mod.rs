@@ -1,6 +1,6 @@
 //! Webhooks of GitHub Apps and repositories.
 //!
-//! Invariant: only what a person newly said or did to call the bot is heard. Everything else is ignored with a reason,
+//! Invariant: only what a person newly said or did to call the bot is heard, and what became of it since. Everything else is ignored with a reason,
 //! above all what the bot itself wrote, so that it never answers itself.
 
 mod payload;
@@ -8,7 +8,10 @@ mod payload;
 use std::borrow::Cow;
 
 use http::header::CONTENT_TYPE;
-use roost_shared::work::{Actor, Conversation, GithubSubject, Quote, ReplyTo, Trust};
+use roost_shared::{
+    event::Change,
+    work::{Actor, Conversation, GithubSubject, Quote, ReplyTo, Trust},
+};
 
 use self::payload::{Comment, Issue, Payload, Repository, User};
 use crate::{
@@ -121,7 +124,11 @@ impl Listener<'_> {
     fn listen(&self) -> Result<Verdict, &'static str> {
         let sender = self.payload.sender.as_ref().ok_or("sender")?;
         let said = match self.kind {
-            "issues.opened" | "pull_request.opened" => self.opened()?,
+            "issues.opened"
+            | "pull_request.opened"
+            | "issues.edited"
+            | "pull_request.edited"
+            | "issues.deleted" => self.opened()?,
             "issues.labeled" | "pull_request.labeled" => {
                 let label = self.label().ok_or("label")?;
                 self.done(sender, format!("added the label “{label}”"))?
@@ -132,9 +139,11 @@ impl Listener<'_> {
             "pull_request.review_requested" if self.calls_bot(self.payload.requested_reviewer.as_ref()) => {
                 self.done(sender, format!("asked {} for a review", self.settings.bot_login))?
             }
-            "issue_comment.created" => self.commented()?,
+            "issue_comment.created" | "issue_comment.edited" | "issue_comment.deleted" => self.commented()?,
             "pull_request_review.submitted" => self.reviewed()?,
-            "pull_request_review_comment.created" => self.commented_on_diff()?,
+            "pull_request_review_comment.created"
+            | "pull_request_review_comment.edited"
+            | "pull_request_review_comment.deleted" => self.commented_on_diff()?,
             kind => return Ok(ignored(format!("event not listened to: {kind}"))),
         };
         if sender.is(&self.settings.bot_login) || is_marked(&said.text) {
@@ -146,10 +155,15 @@ impl Listener<'_> {
         if said.text.trim().is_empty() {
             return Ok(ignored("no text"));
         }
-        self.heard(said)
+        let heard = Box::new(self.heard(said)?);
+        Ok(match self.payload.action.as_deref() {
+            Some("edited") => Verdict::Changed(Change::Edited, heard),
+            Some("deleted") => Verdict::Changed(Change::Deleted, heard),
+            _ => Verdict::Heard(heard),
+        })
     }
 
-    fn heard(&self, said: Said<'_>) -> Result<Verdict, &'static str> {
+    fn heard(&self, said: Said<'_>) -> Result<Heard, &'static str> {
         let issue = self.issue()?;
         let repository = self.repository()?;
         let mentions = mentions_in_markdown(&said.text);
@@ -172,7 +186,7 @@ impl Listener<'_> {
             ),
             GithubSubject::Issue | GithubSubject::IssueComment(_) => None,
         };
-        Ok(Verdict::Heard(Box::new(Heard {
+        Ok(Heard {
             kind: self.kind.to_owned(),
             actor: said.by,
             conversation: Conversation {
@@ -196,7 +210,7 @@ impl Listener<'_> {
             mentions,
             labels,
             to_bot,
-        })))
+        })
     }
 
     /// An issue or pull request was opened: its title and body are what was said.

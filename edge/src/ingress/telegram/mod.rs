@@ -5,7 +5,10 @@
 
 mod update;
 
-use roost_shared::work::{Actor, Conversation, Quote, ReplyTo, Trust};
+use roost_shared::{
+    event::Change,
+    work::{Actor, Conversation, Quote, ReplyTo, Trust},
+};
 
 use self::update::{Chat, Entity, Message, Update, UpdateId};
 use crate::{
@@ -48,9 +51,22 @@ pub fn verify(secret_token: &str, request: Request<'_>) -> Result<Verified, Reje
 /// [`Rejection::Malformed`] when the body is not an update.
 pub fn normalise(settings: &TelegramSettings, request: Request<'_>) -> Result<Verdict, Rejection> {
     let update: Update = serde_json::from_slice(request.body).map_err(malformed)?;
-    Ok(match (update.message, update.channel_post) {
-        (Some(message), _) => listen(settings, "message", &message),
-        (None, Some(post)) => listen(settings, "channel_post", &post),
+    let said = [("message", update.message), ("channel_post", update.channel_post)];
+    let edited = [
+        ("edited_message", update.edited_message),
+        ("edited_channel_post", update.edited_channel_post),
+    ];
+    let first = |kinds: [(&'static str, Option<Box<Message>>); 2]| {
+        kinds
+            .into_iter()
+            .find_map(|(kind, message)| Some((kind, message?)))
+    };
+    Ok(match (first(said), first(edited)) {
+        (Some((kind, message)), _) => listen(settings, kind, &message),
+        (None, Some((kind, message))) => match listen(settings, kind, &message) {
+            Verdict::Heard(heard) => Verdict::Changed(Change::Edited, heard),
+            other => other,
+        },
         (None, None) => {
             let kind = update.other.keys().find(|key| *key != "update_id");
             let kind = kind.map_or_else(|| "nothing".to_owned(), |kind| cut_name(kind));

@@ -45,14 +45,19 @@ fn every_kind_of_update_is_heard_or_ignored_as_expected() {
     assert_eq!(updates.len(), expected.as_object().unwrap().len());
     for (name, update) in updates {
         let expected = &expected[&name];
-        match normalise_bytes(update.to_string().as_bytes()).unwrap() {
+        let verdict = normalise_bytes(update.to_string().as_bytes()).unwrap();
+        let kind = match verdict {
+            Verdict::Changed(..) => "edited",
+            _ => "heard",
+        };
+        match verdict {
             Verdict::Ignored(reason) => {
                 assert_eq!(
                     ("ignored", &json!(reason)),
                     (expected["verdict"].as_str().unwrap(), &expected["reason"])
                 );
             }
-            Verdict::Heard(heard) => {
+            Verdict::Heard(heard) | Verdict::Changed(_, heard) => {
                 let context: Vec<_> = heard
                     .context
                     .iter()
@@ -62,7 +67,7 @@ fn every_kind_of_update_is_heard_or_ignored_as_expected() {
                     panic!("{name}: {:?}", heard.reply_to);
                 };
                 let found = json!({
-                    "verdict": "heard", "key": heard.conversation.key, "title": heard.conversation.title,
+                    "verdict": kind, "key": heard.conversation.key, "title": heard.conversation.title,
                     "url": heard.conversation.url, "actor": heard.actor.name, "mentions": heard.mentions,
                     "to_bot": heard.to_bot, "context": context, "topic": topic,
                 });

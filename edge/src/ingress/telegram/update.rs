@@ -17,6 +17,8 @@ pub(super) struct UpdateId {
 pub(super) struct Update {
     pub(super) message: Option<Box<Message>>,
     pub(super) channel_post: Option<Box<Message>>,
+    pub(super) edited_message: Option<Box<Message>>,
+    pub(super) edited_channel_post: Option<Box<Message>>,
     /// Every other kind.
     #[serde(flatten)]
     pub(super) other: BTreeMap<String, IgnoredAny>,

@@ -3,17 +3,21 @@
 //!
 //! The checker below knows the providers' rules and nothing of how the fold keeps them.
 
+mod any;
+
 use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use roost_shared::{
-    AgentId, IntegrationId, MicroUsd, UnixMillis, WorkItemId,
+    MicroUsd, SignalId, UnixMillis,
     effect::EffectClass,
-    event::{Event, EventBody},
+    event::EventBody,
+    question::{Choice, Decision, Question},
     run::{INTERRUPTED, Next, Phase, RunState},
-    transcript::{Answer, Block, Message, Role, StopReason, ToolCall, ToolResult, Usage},
-    work::{Actor, Conversation, ReplyTo, Trust, WorkItem},
+    transcript::{Block, Message, Role, StopReason, Usage},
 };
+
+use any::{answer, any_block, any_call_id, any_event, call, finished, journal, said, text};
 
 /// What a provider says of a conversation, after it has joined neighbours of one role into one message.
 fn refusal(messages: &[Message]) -> Option<String> {
@@ -90,195 +94,22 @@ fn legal(from: Phase, kind: &str) -> Option<Phase> {
     let running = from == Phase::Running;
     match kind {
         "leased" if alive => Some(Phase::Running),
-        "cancelled" if alive => Some(Phase::Cancelled),
+        "cancelled" if alive || from == Phase::Waiting => Some(Phase::Cancelled),
+        "paused" if alive => Some(Phase::Waiting),
+        "asked" | "poisoned" if running => Some(Phase::Waiting),
+        "resumed" if from == Phase::Waiting => Some(Phase::Queued),
         "completed" if running => Some(Phase::Completed),
         "failed" if running => Some(Phase::Failed),
         "parked" if running => Some(Phase::Parked),
         "released" if running => Some(Phase::Queued),
         "sprite_claimed" | "session_opened" | "model_answered" | "model_failed" | "tool_started"
-        | "tool_finished" | "compacted"
+        | "tool_finished" | "compacted" | "steered" | "answered"
             if running =>
         {
             Some(Phase::Running)
         }
         _ => None,
     }
-}
-
-fn text(text: &str) -> Block {
-    Block::Text { text: text.into() }
-}
-
-fn call(id: impl Into<String>) -> Block {
-    Block::ToolCall(ToolCall {
-        id: id.into(),
-        name: "bash".into(),
-        input: serde_json::json!({"command": "ls"}),
-    })
-}
-
-fn answer(blocks: Vec<Block>, stop: StopReason, usage: Usage) -> EventBody {
-    EventBody::ModelAnswered(Answer {
-        model: "m".into(),
-        blocks,
-        stop,
-        usage,
-        cost: MicroUsd(7),
-        request_id: None,
-        first_byte_ms: 1,
-        took_ms: 2,
-    })
-}
-
-fn finished(call: &str) -> EventBody {
-    let result = ToolResult {
-        call: call.into(),
-        text: format!("result of {call}"),
-        is_error: false,
-    };
-    EventBody::ToolFinished { result, took_ms: 1 }
-}
-
-fn any_call_id() -> impl Strategy<Value = String> {
-    select(vec!["a", "b", "c", "d", "e"]).prop_map(str::to_owned)
-}
-
-fn any_block() -> impl Strategy<Value = Block> {
-    let stray_result = |call| {
-        Block::ToolResult(ToolResult {
-            call,
-            text: "stray".into(),
-            is_error: false,
-        })
-    };
-    prop_oneof![
-        2 => select(vec!["", "  \n", "I looked.", "Done."]).prop_map(text),
-        1 => Just(Block::Thinking { text: "hm".into(), signature: Some("sig".into()) }),
-        1 => Just(Block::RedactedThinking { data: "xyz".into() }),
-        3 => any_call_id().prop_map(call),
-        1 => any_call_id().prop_map(stray_result),
-    ]
-}
-
-fn any_answer() -> impl Strategy<Value = EventBody> {
-    use StopReason::{ContextExceeded, EndTurn, MaxTokens, PauseTurn, Refusal, StopSequence, ToolUse};
-    let stop = select(vec![
-        EndTurn,
-        ToolUse,
-        MaxTokens,
-        StopSequence,
-        PauseTurn,
-        Refusal,
-        ContextExceeded,
-    ]);
-    (vec(any_block(), 0..5), stop, 0..9_u64).prop_map(|(blocks, stop, n)| {
-        let usage = Usage {
-            input: n,
-            output: n + 1,
-            cache_read: 2,
-            cache_write: 3,
-        };
-        answer(blocks, stop, usage)
-    })
-}
-
-fn any_event() -> impl Strategy<Value = EventBody> {
-    let class = select(vec![
-        EffectClass::Pure,
-        EffectClass::Idempotent,
-        EffectClass::AtMostOnce,
-    ]);
-    let compacted = |summary: &str| EventBody::Compacted {
-        summary: summary.into(),
-        usage: Usage {
-            input: 5,
-            ..Usage::default()
-        },
-        cost: MicroUsd(11),
-    };
-    let session = EventBody::SessionOpened {
-        purpose: "bash".into(),
-        sprite: "s".into(),
-        session: "1".into(),
-    };
-    let model_failed = EventBody::ModelFailed {
-        code: "x".into(),
-        message: "x".into(),
-        retry_in_ms: None,
-        usage: Usage {
-            input: 5,
-            ..Usage::default()
-        },
-        cost: MicroUsd(3),
-    };
-    let (until, reason) = (UnixMillis(1), "x".to_owned());
-    let failed = EventBody::Failed {
-        code: "x".into(),
-        message: "x".into(),
-    };
-    prop_oneof![
-        6 => any_answer(),
-        3 => (any_call_id(), class).prop_map(|(call, class)| EventBody::ToolStarted { call, class }),
-        6 => any_call_id().prop_map(|call| finished(&call)),
-        3 => Just(EventBody::Leased { runner: "r".into() }),
-        1 => Just(session),
-        1 => Just(EventBody::SpriteClaimed { sprite: "s".into() }),
-        1 => Just(model_failed),
-        1 => select(vec!["", "so far so good"]).prop_map(compacted),
-        1 => Just(EventBody::Parked { until, reason: reason.clone() }),
-        1 => Just(EventBody::Released { reason }),
-        1 => prop_oneof![
-            Just(EventBody::Completed { reply: None }),
-            Just(failed),
-            Just(EventBody::Cancelled { by: "x".into(), reason: None }),
-            Just(opened()),
-        ],
-    ]
-}
-
-fn opened() -> EventBody {
-    let work_item = WorkItem {
-        id: WorkItemId::from_bytes([1; 16]),
-        integration: IntegrationId::from_bytes([2; 16]),
-        kind: "message".into(),
-        actor: Actor {
-            id: "1".into(),
-            name: "ann".into(),
-            trust: Trust::Member,
-        },
-        conversation: Conversation {
-            key: "1".into(),
-            title: String::new(),
-            url: None,
-        },
-        text: "hello".into(),
-        context: Vec::new(),
-        reply_to: ReplyTo::Generic {
-            conversation: "c".to_owned(),
-            event: "e".to_owned(),
-        },
-        received_at: UnixMillis(0),
-    };
-    EventBody::Opened {
-        work_item: Box::new(work_item),
-        agent: AgentId::from_bytes([1; 16]),
-        agent_version: 1,
-    }
-}
-
-/// A journal that begins as every journal does.
-fn journal(rest: Vec<EventBody>) -> Vec<Event> {
-    let leased = EventBody::Leased { runner: "r".into() };
-    let bodies = [opened(), leased].into_iter().chain(rest);
-    bodies
-        .zip(0..)
-        .map(|(body, seq)| Event {
-            seq,
-            epoch: 1,
-            at: UnixMillis(0),
-            body,
-        })
-        .collect()
 }
 
 proptest! {
@@ -328,6 +159,58 @@ proptest! {
             prop_assert_eq!(state.next() == Next::Rest, state.phase != Phase::Running);
         }
         prop_assert_eq!((state.cost, state.usage), (cost, usage));
+    }
+
+    #[test]
+    fn what_is_said_is_read_once_and_by_the_next_answer_at_the_latest(rest in vec(any_event(), 0..40)) {
+        let events = journal(rest);
+        let mut state = RunState::fold(&events[..1]).unwrap();
+        let mut unread = BTreeSet::new();
+        let mut known = BTreeSet::new();
+        for event in &events[1..] {
+            let counts = legal(state.phase, event.body.kind()).is_some();
+            state.apply(&event.body);
+            match &event.body {
+                EventBody::Steered { signal, .. } | EventBody::Answered { signal, .. } if counts => {
+                    let is_new = known.insert(*signal);
+                    if is_new && matches!(event.body, EventBody::Steered { .. }) {
+                        unread.insert(*signal);
+                        prop_assert!(!matches!(state.next(), Next::Complete(_) | Next::Refused(_)));
+                    }
+                }
+                EventBody::ModelAnswered(_) if counts => unread.clear(),
+                _ => {}
+            }
+            let whole = format!("{:?}", conversation(&state));
+            for signal in &unread {
+                prop_assert_eq!(whole.matches(&said(*signal)).count(), 1, "{:?}", event.body);
+            }
+            prop_assert!(known.iter().all(|signal| whole.matches(&said(*signal)).count() <= 1));
+        }
+    }
+
+    #[test]
+    fn a_decision_is_good_for_one_beginning(choice in select(vec![Choice::Run, Choice::Skip, Choice::Done])) {
+        let question = Question { call: "a".into(), text: "?".into(), options: vec![Choice::Run, Choice::Skip] };
+        let started = || EventBody::ToolStarted { call: "a".into(), class: EffectClass::AtMostOnce };
+        let signal = SignalId::from_bytes([1; 16]);
+        let decision = Decision { choice: Some(choice), by: "ann".into(), text: String::new() };
+        let mut state = RunState::fold(&journal(vec![
+            answer(vec![call("a")], StopReason::ToolUse, Usage::default()),
+            started(),
+            EventBody::Asked { question, until: UnixMillis(9) },
+            EventBody::Resumed { by: "ann".into() },
+            EventBody::Leased { runner: "r".into() },
+            EventBody::Answered { signal, decision },
+        ])).unwrap();
+        let decided = |state: &RunState| match state.next() {
+            Next::RunTools(calls) => calls[0].decision.as_ref().map(|decision| decision.choice),
+            other => panic!("{other:?}"),
+        };
+        let offered = Some(choice).filter(|choice| *choice != Choice::Done);
+        prop_assert_eq!(decided(&state), Some(offered), "only what was offered counts");
+        state.apply(&started());
+        prop_assert_eq!(decided(&state), None);
     }
 
     #[test]

@@ -1,0 +1,141 @@
+//! Messages that are edited or deleted: before work on them begins, meanwhile, and afterwards.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::body::Body;
+use common::TestEdge;
+use http::{Request, StatusCode};
+use roost_edge::{
+    config::Rule,
+    edge::DEFAULT_WORKSPACE,
+    integration::{GithubSettings, Secrets, Settings},
+    setup::{self, IntegrationDraft, SubscriptionDraft},
+};
+use serde_json::{Value, json};
+
+const SECRET: &str = "a secret for GitHub";
+
+/// An edge with a GitHub integration that ada listens to.
+async fn office() -> TestEdge {
+    let t = TestEdge::new().await;
+    let (ada, _) = t.employ("ada").await;
+    let scope = t.edge.scope(DEFAULT_WORKSPACE);
+    let draft = IntegrationDraft {
+        name: "github".into(),
+        settings: Settings::Github(GithubSettings {
+            api_url: "http://127.0.0.1:9".into(),
+            app_id: None,
+            bot_login: "roost[bot]".into(),
+        }),
+        secrets: Some(Secrets::Github {
+            webhook_secret: SECRET.into(),
+            private_key: None,
+            token: Some("a token".into()),
+        }),
+        enabled: true,
+    };
+    let integration = setup::create_integration(&t.edge, &scope, draft).await.unwrap();
+    let draft = SubscriptionDraft {
+        agent: ada.id,
+        integration: integration.id,
+        rule: Rule::Any,
+    };
+    setup::subscribe(&t.edge, &scope, &draft).await.unwrap();
+    t
+}
+
+/// Something happens to comment `id`; `delivery` is GitHub's id of that.
+async fn comment(t: &TestEdge, delivery: &str, action: &str, id: u64, text: &str) -> Value {
+    use hmac::{Hmac, KeyInit, Mac};
+    let user = json!({"login": "olga", "id": 2, "type": "User"});
+    let body = json!({
+        "action": action,
+        "issue": {"number": 5, "title": "A bug", "user": user},
+        "comment": {"id": id, "body": text, "user": user, "author_association": "MEMBER"},
+        "sender": user,
+        "repository": {"full_name": "octo/repo"},
+    })
+    .to_string();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let signature = hex::encode(mac.finalize().into_bytes());
+    let request = Request::post("/hooks/main/github")
+        .header("content-type", "application/json")
+        .header("x-github-event", "issue_comment")
+        .header("x-github-delivery", delivery)
+        .header("x-hub-signature-256", format!("sha256={signature}"))
+        .body(Body::from(body))
+        .unwrap();
+    let (status, received) = t.call(request).await;
+    assert_eq!(status, StatusCode::OK, "{received}");
+    received
+}
+
+fn changes(signals: &Value) -> Vec<(&str, &str)> {
+    let signals = signals.as_array().unwrap().iter();
+    signals
+        .map(|signal| {
+            let text = signal["work_item"]["text"].as_str();
+            (signal["change"].as_str().unwrap(), text.unwrap())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn an_edit_reaches_the_run_as_long_as_it_is_open() {
+    let t = office().await;
+    let said = comment(&t, "d1", "created", 7, "paint it red").await;
+    let edited = comment(&t, "d2", "edited", 7, "paint it green").await;
+    assert_eq!(edited["runs"], said["runs"], "{edited}");
+    let again = comment(&t, "d2", "edited", 7, "paint it green").await;
+    assert_eq!(again["verdict"], "duplicate");
+    let lease = t.lease().await[0].clone();
+    assert_eq!(changes(&lease["signals"]), [("edited", "paint it green")]);
+    let run = lease["run"].as_str().unwrap();
+    let other = comment(&t, "d3", "edited", 8, "somebody else's").await;
+    assert_eq!(
+        (&other["verdict"], &other["reason"]),
+        (&json!("ignored"), &json!("no open run has this message"))
+    );
+    comment(&t, "d4", "deleted", 7, "paint it green").await;
+    let told = t.poll("one", json!([{"run": run, "epoch": 1}])).await;
+    // The edit was not read yet: it goes with the message.
+    assert_eq!(changes(&told["signals"]), [("deleted", "paint it green")]);
+    t.append(run, 2, json!([{"type": "failed", "code": "x", "message": "x"}]))
+        .await;
+    assert_eq!(
+        t.lease().await.len(),
+        0,
+        "what became of a message begins nothing"
+    );
+    let late = comment(&t, "d5", "edited", 7, "too late").await;
+    assert_eq!(late["verdict"], "ignored");
+}
+
+#[tokio::test]
+async fn a_deletion_before_work_has_begun_cancels_and_takes_back_what_nobody_has_read() {
+    let t = office().await;
+    let said = comment(&t, "d1", "created", 7, "paint it red").await;
+    let deleted = comment(&t, "d2", "deleted", 7, "paint it red").await;
+    assert_eq!(deleted["runs"], said["runs"]);
+    assert_eq!(t.lease().await.len(), 0);
+
+    comment(&t, "d3", "created", 9, "one").await;
+    let lease = t.lease().await[0].clone();
+    comment(&t, "d4", "created", 10, "my password is x").await;
+    let held = json!([{"run": lease["run"], "epoch": 1}]);
+    let heard = t.poll("one", held.clone()).await["signals"][0].clone();
+    comment(&t, "d5", "deleted", 10, "my password is x").await;
+    assert_eq!(t.poll("one", held).await["signals"], json!([]));
+    // The runner had heard it already, and can't write it down any more.
+    let event = json!({"type": "steered", "signal": heard["id"], "work_item": heard["work_item"]});
+    let path = format!("/runs/{}/events", lease["run"].as_str().unwrap());
+    let append = json!({"epoch": 1, "expected_seq": 2, "events": [event]});
+    let (status, answer) = t.runner(&path, append).await;
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (StatusCode::CONFLICT, &json!("signal_withdrawn"))
+    );
+}
