@@ -91,6 +91,8 @@ pub struct Edge {
     pub senders: Arc<Senders>,
     /// At most one sender of effects per workspace at work in this process.
     pub(crate) sending: AtATime,
+    /// At most one sweeper of missed deliveries per workspace at work in this process.
+    pub(crate) sweeping: AtATime,
     /// At most one ringer of doorbells per workspace at work in this process.
     pub(crate) ringing: AtATime,
     schema_checked: Arc<AtomicBool>,
@@ -109,6 +111,7 @@ impl Edge {
             configs: Arc::default(),
             senders: Arc::default(),
             sending: AtATime::default(),
+            sweeping: AtATime::default(),
             ringing: AtATime::default(),
             schema_checked: Arc::default(),
         })
@@ -132,6 +135,7 @@ impl Edge {
             configs: self.configs.clone(),
             senders: self.senders.clone(),
             sending: AtATime::default(),
+            sweeping: AtATime::default(),
             ringing: AtATime::default(),
             schema_checked: self.schema_checked.clone(),
         })
@@ -141,8 +145,9 @@ impl Edge {
     ///
     /// # Errors
     /// When the database is away or has another schema.
-    pub async fn tick(&self) -> Result<TickResponse, ApiError> {
+    pub async fn tick(self: &Arc<Self>) -> Result<TickResponse, ApiError> {
         self.require_schema().await?;
+        ingress::sweep::soon(self, &self.scope(DEFAULT_WORKSPACE));
         Ok(runs::tick::run(self, &self.scope(DEFAULT_WORKSPACE)).await?)
     }
 

@@ -44,6 +44,10 @@ pub struct GithubSettings {
     pub app_id: Option<String>,
     /// The login the replies appear under, e.g. `roost[bot]`: its own messages are ignored.
     pub bot_login: String,
+    /// The repositories, `owner/name`, whose webhook this is, where there is no App: what GitHub could not deliver is fetched
+    /// from their record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
 }
 
 /// A Telegram bot.
@@ -57,6 +61,9 @@ pub struct TelegramSettings {
     /// The user ids of those who count as members; Telegram itself vouches for nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<i64>,
+    /// Whether Telegram is told where to send updates, and told again when it sends them elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_webhook: bool,
 }
 
 /// Anything that can sign a webhook.
@@ -136,6 +143,13 @@ pub enum Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(…)")
+    }
+}
+
+impl Integration {
+    /// Where its channel sends webhooks, at an edge that is reached at `public_url`.
+    pub fn webhook_url(&self, public_url: &str, workspace: &str) -> String {
+        format!("{public_url}/hooks/{workspace}/{}", self.name)
     }
 }
 

@@ -28,6 +28,7 @@ async fn office() -> TestEdge {
             api_url: "http://127.0.0.1:9".into(),
             app_id: None,
             bot_login: "roost[bot]".into(),
+            repositories: Vec::new(),
         }),
         secrets: Some(Secrets::Github {
             webhook_secret: SECRET.into(),

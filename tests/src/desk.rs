@@ -82,6 +82,7 @@ impl Desk {
     pub async fn open(database: &DatabaseAddress) -> Self {
         let github = GithubConfig {
             token: Some("a GitHub token".into()),
+            app_public_key: Some(include_str!("../tests/keys/app.pub.pem").to_owned()),
             ..GithubConfig::default()
         };
         let github = GithubServer::start(github).await.expect("a port");

@@ -94,11 +94,13 @@ impl Office {
             api_url: channels.github.clone(),
             app_id: None,
             bot_login: BOT.into(),
+            repositories: Vec::new(),
         });
         let telegram = ChannelSettings::Telegram(TelegramSettings {
             api_url: channels.telegram.clone(),
             bot_username: "roost_test_bot".into(),
             members: Vec::new(),
+            keep_webhook: false,
         });
         let generic = ChannelSettings::Generic(GenericSettings {
             signature: SignatureScheme::StandardWebhooks,

@@ -14,6 +14,7 @@ fn integration(fixture: Fixture, secret: &str) -> (Settings, Secrets) {
                 api_url: "https://api.github.com".to_owned(),
                 app_id: None,
                 bot_login: "roost[bot]".to_owned(),
+                repositories: Vec::new(),
             }),
             Secrets::Github {
                 webhook_secret: secret,
@@ -26,6 +27,7 @@ fn integration(fixture: Fixture, secret: &str) -> (Settings, Secrets) {
                 api_url: "https://api.telegram.org".to_owned(),
                 bot_username: "roost_bot".to_owned(),
                 members: Vec::new(),
+                keep_webhook: false,
             }),
             Secrets::Telegram {
                 secret_token: secret,

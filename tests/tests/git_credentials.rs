@@ -153,6 +153,7 @@ impl World {
                     api_url: git.url().to_owned(),
                     app_id: app_id.map(str::to_owned),
                     bot_login: "roost-test[bot]".into(),
+                    repositories: Vec::new(),
                 }),
                 secrets: Some(Secrets::Github {
                     webhook_secret: SECRET.into(),

@@ -29,6 +29,7 @@ fn every_payload_is_heard_or_ignored_with_a_reason() {
         api_url: "https://api.github.com".to_owned(),
         app_id: None,
         bot_login: "roost[bot]".to_owned(),
+        repositories: Vec::new(),
     });
     let secrets = Secrets::Github {
         webhook_secret: "s3cret".to_owned(),

@@ -46,6 +46,7 @@ impl Stage {
             api_url: github.url(),
             app_id: private_key.map(|_| "4711".to_owned()),
             bot_login: "roost[bot]".to_owned(),
+            repositories: Vec::new(),
         };
         Self {
             ports: ports(&DatabaseAddress::File(database)).unwrap_or_else(|error| panic!("{error}")),

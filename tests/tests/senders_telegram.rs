@@ -38,6 +38,7 @@ impl Stage {
             api_url: telegram.url(),
             bot_username: "roost_bot".to_owned(),
             members: Vec::new(),
+            keep_webhook: false,
         };
         Self {
             ports: ports(&DatabaseAddress::File(database)).unwrap(),

@@ -1,13 +1,14 @@
-//! Deliveries: the list, and one with its headers and body.
+//! Deliveries: the list, one with its headers and body, and the buttons that replay them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Form,
     extract::{Path, Query, State},
-    response::Response,
+    response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
-use roost_shared::UnixMillis;
+use roost_shared::{DeliveryId, UnixMillis};
 use serde::Deserialize;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
         integrations,
     },
     edge::Edge,
+    ingress::replay::{self, Span},
 };
 
 /// Which deliveries, as the form and the links say it.
@@ -31,7 +33,13 @@ pub(super) struct Filter {
     verdict: String,
     integration: String,
     cursor: String,
+    /// What a replay just came to: deliveries looked at, and runs.
+    replayed: Option<u64>,
+    runs: Option<u64>,
 }
+
+/// How far back a replay goes, in hours, and in words.
+const SPANS: [(u64, &str); 3] = [(1, "hour"), (24, "day"), (72, "three days")];
 
 /// `GET /admin/deliveries`.
 pub(super) async fn list(
@@ -59,6 +67,7 @@ pub(super) async fn list(
         @if !page.items.is_empty() {
             (table(edge.now(), &page.items))
             (pager)
+            @if filter.verdict == "ignored" { (replay_form(&filter.integration)) }
         } @else if filtered || query.cursor.is_some() {
             p.empty { "No delivery fits. " a href="/admin/deliveries" { "Show all" } }
         } @else {
@@ -96,6 +105,7 @@ pub(super) async fn list(
                 }
             }
         }
+        (show::done(replayed(&filter).as_deref()))
         div #deliveries data-refresh=[query.cursor.is_none().then_some("5000")] { (rows) }
     };
     Ok(layout::page(&visitor, Section::Deliveries, "Deliveries", &main))
@@ -149,13 +159,16 @@ pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
     visitor: Visitor,
     Path(delivery): Path<String>,
+    Query(after): Query<Filter>,
 ) -> Result<Response, Refusal> {
     let detail = deliveries::detail(&visitor.0, id(&delivery, "delivery")?).await?;
+    let done = replayed(&after);
     let now = edge.now();
     let delivery = &detail.delivery;
     let main = html! {
         p.back { a href="/admin/deliveries" { "← Deliveries" } }
         h1 { bdi { (what(delivery)) } }
+        (show::done(done.as_deref()))
         p.meta {
             (show::state(&delivery.verdict)) " Received " (show::ago(now, delivery.received_at)) " by "
             a href={ "/admin/integrations/" (delivery.integration.id) } { (delivery.integration.name) }
@@ -165,6 +178,10 @@ pub(super) async fn show(
         @match &delivery.reason {
             Some(reason) => p { "It was ignored: " bdi { (reason) } "." },
             None => p { "What follows from it: " (follows(delivery)) "." },
+        }
+        form.row method="post" action={ "/admin/deliveries/" (delivery.id) "/replay" } {
+            button { "Replay it" }
+            span.muted { "It is routed again by the set-up of today, to agents that have not had it." }
         }
         @if let Some(effect) = &detail.acknowledgement {
             h2 { "The sign of life" }
@@ -182,6 +199,77 @@ pub(super) async fn show(
         (body(&detail))
     };
     Ok(layout::page(&visitor, Section::Deliveries, "A delivery", &main))
+}
+
+/// What a replay came to.
+fn replayed(filter: &Filter) -> Option<String> {
+    let deliveries = filter.replayed?;
+    Some(match (deliveries, filter.runs.unwrap_or(0)) {
+        (0, _) => "There was nothing to replay.".to_owned(),
+        (_, 0) => "It was heard again; nothing new follows from it.".to_owned(),
+        (deliveries, runs) => format!(
+            "{} heard again; {} took it up.",
+            text::count(deliveries, "delivery").replace("deliverys", "deliveries"),
+            text::count(runs, "run")
+        ),
+    })
+}
+
+fn replay_form(integration: &str) -> Markup {
+    html! {
+        form.row method="post" action="/admin/deliveries/replay" {
+            input type="hidden" name="integration" value=(integration);
+            (field::choice("Replay what no agent listened for, of the last", "hours", &html! {
+                @for (hours, words) in SPANS { option value=(hours) { (words) } }
+            }))
+            button { "Replay" }
+        }
+    }
+}
+
+/// What the form sends that has many replayed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Many {
+    integration: String,
+    hours: u64,
+}
+
+/// `POST /admin/deliveries/{id}/replay`.
+pub(super) async fn replay(
+    State(edge): State<Arc<Edge>>,
+    Visitor(person): Visitor,
+    Path(delivery): Path<String>,
+) -> Result<Response, Refusal> {
+    let delivery: DeliveryId = id(&delivery, "delivery")?;
+    let done = replay::replay(&edge, &person.scope, delivery).await?;
+    let to = format!("/admin/deliveries/{delivery}?replayed=1&runs={}", done.runs.len());
+    Ok(Redirect::to(&to).into_response())
+}
+
+/// `POST /admin/deliveries/replay`.
+pub(super) async fn replay_span(
+    State(edge): State<Arc<Edge>>,
+    Visitor(person): Visitor,
+    Form(many): Form<Many>,
+) -> Result<Response, Refusal> {
+    let mut span = Span {
+        integration: chosen_id(&many.integration, "integration")?,
+        from: edge.now() - Duration::from_secs(many.hours.clamp(1, 72) * 3600),
+        ..Span::default()
+    };
+    let (mut deliveries, mut runs) = (0, 0);
+    loop {
+        let (done, next) = replay::replay_span(&edge, &person.scope, &span).await?;
+        deliveries += done.len();
+        runs += done.iter().map(|one| one.runs.len()).sum::<usize>();
+        span.cursor = next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let to = format!("/admin/deliveries?replayed={deliveries}&runs={runs}");
+    Ok(Redirect::to(&to).into_response())
 }
 
 fn body(detail: &DeliveryDetail) -> Markup {

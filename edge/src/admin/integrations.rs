@@ -228,6 +228,33 @@ fn sending(edge: &Edge, one: &IntegrationView) -> Markup {
     }
 }
 
+/// What the last look for missed deliveries found.
+fn swept(edge: &Edge, one: &IntegrationView) -> Markup {
+    let Some(report) = one.sweep.as_ref().filter(|_| one.enabled) else {
+        return html! {};
+    };
+    let now = edge.now();
+    html! {
+        @if let Some(warning) = &report.warning { p.alert role="alert" { (layout::sentence(warning)) } }
+        p.muted {
+            "Missed deliveries were looked for " (show::ago(now, report.at))
+            @match report.pending {
+                Some(0) => ": Telegram has delivered everything. ",
+                Some(pending) => { ": Telegram still has " (text::count(pending, "update")) " to deliver. " },
+                None if report.hint.is_some() || report.warning.is_some() => ". ",
+                None if report.brought_in == 0 => ": nothing was missing. ",
+                None => { ": " (text::number(report.brought_in)) " of " (text::number(report.looked_at)) " were brought in. " },
+            }
+            @if report.lost > 0 { (text::number(report.lost)) " could not be had any more. " }
+            @if let (Some(at), 0) = (report.brought_in_at, report.brought_in) {
+                "The last that were brought in came " (show::ago(now, at)) ". "
+            }
+            @if let Some(at) = report.webhook_set_at { "Telegram was told where updates go " (show::ago(now, at)) ". " }
+            @if let Some(hint) = &report.hint { (layout::sentence(hint)) }
+        }
+    }
+}
+
 /// Whether something is enabled, as a state.
 pub(super) fn enabled(enabled: bool) -> Markup {
     show::state(if enabled { "enabled" } else { "disabled" })
@@ -286,6 +313,7 @@ fn one_page(
         }
         (show::done(done))
         (sending(edge, view))
+        (swept(edge, view))
         section.card {
             h2 { "At the channel" }
             (integration_form::at_the_channel(&view.settings, &view.webhook_url))

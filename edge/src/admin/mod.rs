@@ -54,6 +54,8 @@ pub fn router() -> Router<Arc<Edge>> {
         .route("/admin/runs/{id}/answer", post(control::answer))
         .route("/admin/deliveries", get(deliveries::list))
         .route("/admin/deliveries/{id}", get(deliveries::show))
+        .route("/admin/deliveries/replay", post(deliveries::replay_span))
+        .route("/admin/deliveries/{id}/replay", post(deliveries::replay))
         .route("/admin/effects", get(effects::list))
         .route("/admin/effects/replay", post(effects::replay_all))
         .route("/admin/effects/{id}", get(effects::show))

@@ -1,23 +1,27 @@
 //! Deliveries: every webhook request that was stored, and what became of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Json;
+use axum::{Json, extract::State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use roost_shared::{DeliveryId, IntegrationId, RunId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::{
     effects::{self, EffectView},
-    extract::{Id, Params},
+    extract::{Body, Id, Params},
     page::{Page, Position},
     runs::IntegrationRef,
 };
 use crate::{
     auth::session::Person,
     db::{DbError, Row, ValueError},
+    edge::Edge,
     error::ApiError,
-    ingress::body,
+    ingress::{
+        body,
+        replay::{self, Replayed, Span},
+    },
 };
 
 /// Which deliveries.
@@ -117,6 +121,25 @@ pub(super) async fn show(
     Id(delivery): Id<DeliveryId>,
 ) -> Result<Json<DeliveryDetail>, ApiError> {
     Ok(Json(detail(&person, delivery).await?))
+}
+
+/// `POST /api/v1/deliveries/{id}/replay`.
+pub(super) async fn replay(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Id(delivery): Id<DeliveryId>,
+) -> Result<Json<Replayed>, ApiError> {
+    Ok(Json(replay::replay(&edge, &person.scope, delivery).await?))
+}
+
+/// `POST /api/v1/deliveries/replay`.
+pub(super) async fn replay_span(
+    State(edge): State<Arc<Edge>>,
+    person: Person,
+    Body(span): Body<Span>,
+) -> Result<Json<Page<Replayed, DeliveryId>>, ApiError> {
+    let (items, next) = replay::replay_span(&edge, &person.scope, &span).await?;
+    Ok(Json(Page { items, next }))
 }
 
 /// A page of deliveries, newest first.

@@ -16,6 +16,7 @@ use crate::{
     db::Scope,
     edge::Edge,
     error::ApiError,
+    ingress::sweep::Report,
     integration::{Integration, Settings},
     outbox::{self, health},
     setup::{self, IntegrationDraft},
@@ -36,6 +37,8 @@ pub struct IntegrationView {
     pub webhook_url: String,
     /// How sending by it goes.
     pub sending: Sending,
+    /// What the last look for missed deliveries found; nothing before the first.
+    pub sweep: Option<Report>,
 }
 
 /// What resuming came to.
@@ -130,12 +133,8 @@ fn view(edge: &Edge, scope: &Scope, integration: &Integration, standings: &Stand
         name: integration.name.clone(),
         enabled: integration.enabled,
         settings: integration.settings.clone(),
-        webhook_url: format!(
-            "{}/hooks/{}/{}",
-            edge.settings.public_url,
-            scope.workspace(),
-            integration.name
-        ),
+        webhook_url: integration.webhook_url(&edge.settings.public_url, scope.workspace()),
         sending: standings.sending(integration.id),
+        sweep: standings.sweep(integration.id),
     }
 }

@@ -57,6 +57,8 @@ routes! {
     post "/runs/{id}/answer" control::answer;
     get "/deliveries" deliveries::list;
     get "/deliveries/{id}" deliveries::show;
+    post "/deliveries/replay" deliveries::replay_span;
+    post "/deliveries/{id}/replay" deliveries::replay;
     get "/effects" effects::list;
     get "/effects/{id}" effects::show;
     post "/effects/replay" effects::replay;

@@ -18,7 +18,7 @@ const COUNTED: u32 = 1_000;
 /// One thing that waits for a person.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Notice {
-    /// `sending_paused` or `effects_wait`.
+    /// `sending_paused`, `effects_wait` or `sweep_warns`.
     pub kind: &'static str,
     /// The integration it is about.
     pub integration: Option<IntegrationRef>,
@@ -39,7 +39,7 @@ pub(super) async fn list(
 
 /// All that waits for a person, the gravest first.
 pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, ApiError> {
-    let mut notices = Vec::new();
+    let (mut notices, mut warnings) = (Vec::new(), Vec::new());
     for one in integrations::all(edge, &person.scope).await? {
         let about = IntegrationRef {
             id: one.id,
@@ -54,12 +54,23 @@ pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, Api
                     "sending by {} is paused, and its replies wait: {reason}; mend that, then resume it",
                     one.name
                 ),
-                integration: Some(about),
+                integration: Some(about.clone()),
                 since: Some(since),
+            });
+        }
+        if let (true, Some(sweep)) = (one.enabled, one.sweep)
+            && let Some(warning) = sweep.warning
+        {
+            warnings.push(Notice {
+                kind: "sweep_warns",
+                message: format!("{}: {warning}", one.name),
+                integration: Some(about),
+                since: None,
             });
         }
     }
     notices.extend(effects_wait(person).await?);
+    notices.extend(warnings);
     Ok(notices)
 }
 

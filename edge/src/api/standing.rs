@@ -1,11 +1,14 @@
-//! How integrations stand with their channels: whether sending goes well.
+//! How integrations stand with their channels: whether sending goes well, and what the last look for missed deliveries found.
 
 use std::collections::HashMap;
 
 use roost_shared::{IntegrationId, UnixMillis};
 use serde::Serialize;
 
-use crate::db::{DbError, Scope};
+use crate::{
+    db::{DbError, Scope},
+    ingress::sweep::Report,
+};
 
 /// How sending by one integration goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -25,19 +28,29 @@ pub struct Sending {
 /// How every integration stands that has something to tell.
 pub(crate) struct Standings {
     sending: HashMap<IntegrationId, Sending>,
+    sweeps: HashMap<IntegrationId, Report>,
 }
 
 impl Standings {
     /// Reads them.
     pub(crate) async fn read(scope: &Scope) -> Result<Self, DbError> {
-        let rows = scope
-            .query(
-                "SELECT integration_id, failures, failing_since, paused_at, code, reason FROM senders \
-                 WHERE workspace_id = ?1 AND (failures > 0 OR paused_at IS NOT NULL)",
-                [],
-            )
+        let results = scope
+            .read(vec![
+                scope.sql(
+                    "SELECT integration_id, failures, failing_since, paused_at, code, reason FROM senders \
+                     WHERE workspace_id = ?1 AND (failures > 0 OR paused_at IS NOT NULL)",
+                    [],
+                ),
+                scope.sql(
+                    "SELECT integration_id, report FROM sweeps WHERE workspace_id = ?1 AND report IS NOT NULL",
+                    [],
+                ),
+            ])
             .await?;
-        let sending = rows
+        let [senders, sweeps] = results.as_slice() else {
+            return Err(DbError::Sql("the database answered with too few results".into()));
+        };
+        let sending = senders
             .iter()
             .map(|row| {
                 let moment = |column| Ok::<_, DbError>(row.optional_integer(column)?.map(UnixMillis));
@@ -52,11 +65,20 @@ impl Standings {
                 Ok((row.parse(0)?, sending))
             })
             .collect::<Result<_, DbError>>()?;
-        Ok(Self { sending })
+        let sweeps = sweeps
+            .iter()
+            .map(|row| Ok((row.parse(0)?, row.json(1)?)))
+            .collect::<Result<_, DbError>>()?;
+        Ok(Self { sending, sweeps })
     }
 
     /// How sending by one goes.
     pub(crate) fn sending(&self, integration: IntegrationId) -> Sending {
         self.sending.get(&integration).cloned().unwrap_or_default()
+    }
+
+    /// What the last sweep of one came to.
+    pub(crate) fn sweep(&self, integration: IntegrationId) -> Option<Report> {
+        self.sweeps.get(&integration).cloned()
     }
 }

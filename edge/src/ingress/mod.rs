@@ -13,8 +13,10 @@ mod lane;
 mod mutation;
 mod plan;
 mod receive;
+pub mod replay;
 pub mod route;
 pub mod signature;
+pub mod sweep;
 pub mod telegram;
 pub mod text;
 

@@ -159,19 +159,33 @@ impl<'a> Plan<'a> {
     /// What follows from a message that some agents listen to.
     pub(super) fn work(
         &self,
-        heard: Heard,
+        item: &WorkItem,
         agents: &[&'a AgentSpec],
         lanes: Lanes,
     ) -> Result<Work<'a>, ApiError> {
-        let item = self.item(heard);
+        let conversation = conversation_id(self.integration.id, &item.conversation.key);
+        let stored = vec![
+            self.conversation(conversation, item),
+            self.work_item(conversation, item),
+        ];
+        let mut work = self.place(stored, item, agents, lanes)?;
+        work.batch.extend(self.acknowledgement(item)?);
+        Ok(work)
+    }
+
+    /// What brings a work item to agents, after the statements that store it, if it is not stored.
+    pub(super) fn place(
+        &self,
+        stored: Vec<Statement>,
+        item: &WorkItem,
+        agents: &[&'a AgentSpec],
+        lanes: Lanes,
+    ) -> Result<Work<'a>, ApiError> {
         let conversation = conversation_id(self.integration.id, &item.conversation.key);
         let mut work = Work {
             guards: Vec::new(),
             offered: None,
-            batch: vec![
-                self.conversation(conversation, &item),
-                self.work_item(conversation, &item),
-            ],
+            batch: stored,
             placed: Vec::new(),
         };
         for agent in agents {
@@ -179,7 +193,7 @@ impl<'a> Plan<'a> {
                 plan: self,
                 agent,
                 conversation,
-                item: &item,
+                item,
                 run: RunId::new(self.now, self.edge.entropy()),
                 signal: SignalId::new(self.now, self.edge.entropy()),
             };
@@ -198,7 +212,6 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        work.batch.extend(self.acknowledgement(&item)?);
         Ok(work)
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     changed::Told,
-    channel::{self, Request, Verdict},
+    channel::{self, Request, Verdict, Verified},
     lane::LANE_OPEN,
     plan::{DUPLICATE, Lanes, Placed, Plan, Taken, Work},
     route::route,
@@ -36,6 +36,17 @@ use crate::{
 
 /// How often a delivery is planned anew because the workspace's set-up, or a run, changed under it.
 const ATTEMPTS: usize = 6;
+
+/// Why a delivery is ignored that a replay may bring to somebody later.
+pub(super) const NOBODY: &str = "no agent listens for this";
+
+/// How a delivery proves to be the channel's.
+enum Proof<'a> {
+    /// By its signature.
+    Signature,
+    /// It was fetched over the channel's own API.
+    Fetched(&'a Verified),
+}
 
 /// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +83,21 @@ pub(super) async fn receive(
         .by_name(&name)
         .map_or(0, |stored| body_limit(&stored.integration.settings));
     let body = read(body, limit).await?;
-    Ok(Json(store(&edge, &scope, &name, config, &headers, &body).await?))
+    Ok(Json(
+        store(&edge, &scope, &name, config, (&headers, &body, &Proof::Signature)).await?,
+    ))
+}
+
+/// Takes in what was fetched from the integration's channel.
+pub(super) async fn take_in(
+    edge: &Arc<Edge>,
+    scope: &Scope,
+    name: &str,
+    (verified, headers, body): (&Verified, &HeaderMap, &Bytes),
+) -> Result<Received, ApiError> {
+    let config = find(edge, scope, name).await?;
+    let proof = Proof::Fetched(verified);
+    store(edge, scope, name, config, (headers, body, &proof)).await
 }
 
 /// The set-up that has the integration, looked at again before saying no: it may be minutes old.
@@ -127,8 +152,7 @@ async fn store(
     scope: &Scope,
     name: &str,
     mut config: Arc<Config>,
-    headers: &HeaderMap,
-    body: &Bytes,
+    (headers, body, proof): (&HeaderMap, &Bytes, &Proof<'_>),
 ) -> Result<Received, ApiError> {
     let mut lanes = Lanes::Empty;
     for _ in 0..ATTEMPTS {
@@ -139,7 +163,10 @@ async fn store(
         let checked = stored
             .open(&edge.sealer)
             .map_err(ApiError::from)
-            .and_then(|secrets| Ok(channel::verify(settings, &secrets, request)?));
+            .and_then(|secrets| match proof {
+                Proof::Signature => Ok(channel::verify(settings, &secrets, request)?),
+                Proof::Fetched(verified) => Ok((*verified).clone()),
+            });
         let verified = match checked {
             Ok(verified) => verified,
             // The secret may have been changed by another edge since this one read it.
@@ -161,7 +188,13 @@ async fn store(
             now,
         };
         let agents;
-        let follows = match channel::normalise(settings, request)? {
+        let verdict = match (channel::normalise(settings, request), proof) {
+            (Ok(verdict), _) => verdict,
+            (Err(rejection), Proof::Signature) => return Err(rejection.into()),
+            // Nobody is there to be told; stored, it is not fetched again.
+            (Err(rejection), Proof::Fetched(_)) => Verdict::Ignored(rejection.to_string()),
+        };
+        let follows = match verdict {
             Verdict::Ignored(reason) => Follows::Nothing(reason),
             Verdict::Changed(change, heard) => match plan.changed(edge, change, *heard).await? {
                 Some(told) => Follows::Change(told),
@@ -170,9 +203,9 @@ async fn store(
             Verdict::Heard(heard) => {
                 agents = route(&config, &stored.integration, &heard);
                 if agents.is_empty() {
-                    Follows::Nothing("no agent listens for this".to_owned())
+                    Follows::Nothing(NOBODY.to_owned())
                 } else {
-                    Follows::Work(Box::new(plan.work(*heard, &agents, lanes)?))
+                    Follows::Work(Box::new(plan.work(&plan.item(*heard), &agents, lanes)?))
                 }
             }
         };

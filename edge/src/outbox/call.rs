@@ -102,6 +102,19 @@ pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// The field `name` in the query of the link that the header `Link` calls `rel`.
+pub(super) fn link(headers: &HeaderMap, rel: &str, name: &str) -> Option<String> {
+    let links = headers.get(header::LINK)?.to_str().ok()?;
+    let rel = format!("rel=\"{rel}\"");
+    links.split(',').find_map(|link| {
+        let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+        rest.contains(&rel).then_some(())?;
+        let (_, query) = address.split_once('?')?;
+        let mut fields = form_urlencoded::parse(query.as_bytes());
+        Some(fields.find(|(field, _)| field == name)?.1.into_owned())
+    })
+}
+
 /// So many seconds, within reason.
 pub(super) fn bounded(seconds: u64) -> Duration {
     Duration::from_secs(seconds).min(LONGEST_WAIT)

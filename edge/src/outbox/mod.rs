@@ -16,7 +16,7 @@ mod markdown;
 pub(crate) mod pace;
 pub mod queue;
 pub mod split;
-mod telegram;
+pub(crate) mod telegram;
 
 use std::{sync::Arc, time::Duration};
 

@@ -182,6 +182,7 @@ mod tests {
             api_url: api_url.to_owned(),
             app_id: None,
             bot_login: "roost[bot]".to_owned(),
+            repositories: Vec::new(),
         };
         let asks = |protocol: &str, host: &str, path: &str| CredentialRequest {
             epoch: 1,

@@ -11,7 +11,7 @@ use crate::{
     db::{DbError, Scope},
     edge::Edge,
     error::ApiError,
-    outbox,
+    ingress, outbox,
 };
 
 /// `POST /runner/v1/tick`.
@@ -21,6 +21,7 @@ pub(super) async fn tick(
 ) -> Result<Json<TickResponse>, ApiError> {
     // What is due is done in batches that know of no runner, so its token is looked at before them.
     runner.scope.read(vec![runner.guard()]).await?;
+    ingress::sweep::soon(&edge, &runner.scope);
     Ok(Json(run(&edge, &runner.scope).await?))
 }
 

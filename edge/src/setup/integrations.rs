@@ -9,6 +9,7 @@ use crate::{
     db::Scope,
     edge::Edge,
     error::ApiError,
+    ingress::{github::is_full_name, sweep},
     integration::{Integration, Secrets, Settings},
     outbox::health,
 };
@@ -106,6 +107,7 @@ pub async fn update_integration(
         .map(|secrets| seal(edge, id, secrets))
         .transpose()?;
     let mut batch = vec![
+        sweep::enabled_anew(scope, id, edge.now()),
         scope.sql(
             "UPDATE integrations SET enabled = ?3, settings = ?4, secrets = coalesce(?5, secrets), updated_at = ?6 \
              WHERE workspace_id = ?1 AND id = ?2",
@@ -153,6 +155,13 @@ fn check_integration(draft: &IntegrationDraft, secrets: Option<&Secrets>) -> Res
     {
         return Err(ApiError::invalid(format!(
             "{url:?} is no address; it begins with https://"
+        )));
+    }
+    if let Settings::Github(settings) = &draft.settings
+        && let Some(wrong) = settings.repositories.iter().find(|name| !is_full_name(name))
+    {
+        return Err(ApiError::invalid(format!(
+            "{wrong:?} is no repository; one is written owner/name"
         )));
     }
     match (&draft.settings, secrets) {

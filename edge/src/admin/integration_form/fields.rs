@@ -41,6 +41,7 @@ impl IntegrationForm {
                 (field("App id or client id", "app_id", &self.app_id, "", "Iv23li…"))
                 (field::hidden_text("Private key of the App", "private_key", "-----BEGIN RSA PRIVATE KEY-----", purpose))
                 (field::hidden("Token", "token", "", "github_pat_…", purpose))
+                (field("Repositories with the webhook", "repositories", &self.repositories, "Only without an App, apart by blanks: with a token that may read their webhooks, what GitHub could not deliver is fetched.", "octo/hello"))
             }
             (field("Address of the API", "api_url", &self.api_url, "Another one for GitHub Enterprise Server.", ""))
         }
@@ -52,6 +53,10 @@ impl IntegrationForm {
             (field::hidden("Bot token", "bot_token", "@BotFather gives it.", "123456:ABC…", purpose))
             (secret("Secret token", "secret_token", "Telegram sends it with every update: see the next page.", purpose))
             (field("Members", "members", &self.members, "User ids of those who count as members, apart by blanks. Everybody else is an outsider.", "11223344"))
+            label.check {
+                input type="checkbox" name="keep_webhook" checked[self.keep_webhook.is_some()];
+                span { "Tell Telegram where updates go, and again should it send them elsewhere" }
+            }
             (field("Address of the Bot API", "api_url", &self.api_url, "Another one for a Bot API server of your own.", ""))
         }
     }
@@ -108,7 +113,11 @@ pub(in crate::admin) fn at_the_channel(settings: &Settings, webhook_url: &str) -
             }
         },
         Settings::Telegram(settings) => html! {
-            p { "Tell Telegram once where updates go, with the bot token and the secret token in the places shown:" }
+            @if settings.keep_webhook {
+                p { "Telegram is told where updates go within a few seconds, as long as a runner runs. By hand:" }
+            } @else {
+                p { "Tell Telegram once where updates go, with the bot token and the secret token in the places shown:" }
+            }
             p { (copy) }
             pre {
                 "curl " (settings.api_url) "/botBOT_TOKEN/setWebhook \\\n"

@@ -29,9 +29,11 @@ pub(super) struct IntegrationForm {
     webhook_secret: String,
     private_key: String,
     token: String,
+    repositories: String,
     // Telegram.
     bot_username: String,
     members: String,
+    keep_webhook: Option<String>,
     secret_token: String,
     bot_token: String,
     // Generic.
@@ -56,6 +58,7 @@ impl IntegrationForm {
         Self {
             api_url: api_url.to_owned(),
             enabled: Some("on".to_owned()),
+            keep_webhook: Some("on".to_owned()),
             ..Self::default()
         }
     }
@@ -72,6 +75,7 @@ impl IntegrationForm {
                 api_url: settings.api_url,
                 bot_login: settings.bot_login,
                 app_id: settings.app_id.unwrap_or_default(),
+                repositories: settings.repositories.join(" "),
                 ..form
             },
             Settings::Telegram(settings) => {
@@ -80,6 +84,7 @@ impl IntegrationForm {
                     api_url: settings.api_url,
                     bot_username: settings.bot_username,
                     members: members.join(" "),
+                    keep_webhook: settings.keep_webhook.then(|| "on".to_owned()),
                     ..form
                 }
             }
@@ -139,10 +144,10 @@ impl IntegrationForm {
                 api_url,
                 app_id: filled(&self.app_id),
                 bot_login: required(&self.bot_login, "enter the login the replies appear under")?,
+                repositories: words(&self.repositories).map(str::to_owned).collect(),
             })),
             "telegram" => {
-                let members = self.members.split([' ', ',', '\n', '\r', '\t']);
-                let members = members.filter(|id| !id.is_empty()).map(|id| {
+                let members = words(&self.members).map(|id| {
                     id.parse().map_err(|_| {
                         ApiError::invalid(format!("{id:?} is no user id; a user id is a number"))
                     })
@@ -152,6 +157,7 @@ impl IntegrationForm {
                     api_url,
                     bot_username: username.trim_start_matches('@').to_owned(),
                     members: members.collect::<Result<_, _>>()?,
+                    keep_webhook: self.keep_webhook.is_some(),
                 }))
             }
             "generic" => Ok(Settings::Generic(GenericSettings {
@@ -226,6 +232,12 @@ pub(super) fn suggestion(random: &dyn Random) -> String {
     let mut bytes = [0; 16];
     random.fill(&mut bytes);
     hex::encode(bytes)
+}
+
+/// The words of a list, apart by blanks, commas or ends of lines.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', ',', '\n', '\r', '\t'])
+        .filter(|word| !word.is_empty())
 }
 
 fn filled(text: &str) -> Option<String> {

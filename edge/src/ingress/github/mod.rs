@@ -65,10 +65,7 @@ pub fn verify(webhook_secret: &str, request: Request<'_>) -> Result<Verified, Re
 /// [`Rejection::Header`] without `X-GitHub-Event`, [`Rejection::Malformed`] when a body is not what GitHub documents.
 pub fn normalise(settings: &GithubSettings, request: Request<'_>) -> Result<Verdict, Rejection> {
     let event = request.text_header(EVENT).ok_or(Rejection::Header(EVENT))?;
-    if !matches!(
-        event,
-        "issues" | "issue_comment" | "pull_request" | "pull_request_review" | "pull_request_review_comment"
-    ) {
+    if !is_listened_to(event) {
         return Ok(ignored(format!("event not listened to: {event}")));
     }
     let payload: Payload = serde_json::from_slice(&json_body(request)?)
@@ -84,6 +81,14 @@ pub fn normalise(settings: &GithubSettings, request: Request<'_>) -> Result<Verd
     }
     .listen();
     verdict.map_err(|missing| Rejection::Malformed(format!("{kind} without {missing}")))
+}
+
+/// Whether anything can be heard in an event of this name.
+pub(crate) fn is_listened_to(event: &str) -> bool {
+    matches!(
+        event,
+        "issues" | "issue_comment" | "pull_request" | "pull_request_review" | "pull_request_review_comment"
+    )
 }
 
 /// The JSON of the body; GitHub wraps it in a form when the webhook's content type is left at its default.

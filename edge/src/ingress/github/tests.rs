@@ -12,6 +12,7 @@ fn settings() -> GithubSettings {
         api_url: "https://api.github.com".to_owned(),
         app_id: Some("1".to_owned()),
         bot_login: "roost[bot]".to_owned(),
+        repositories: Vec::new(),
     }
 }
 

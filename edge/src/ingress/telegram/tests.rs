@@ -14,6 +14,7 @@ fn settings() -> TelegramSettings {
         api_url: "https://api.telegram.org".to_owned(),
         bot_username: "Roost_Bot".to_owned(),
         members: vec![5001],
+        keep_webhook: false,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, Response};
 use roost_shared::{UnixMillis, effect::Effect, work::ReplyTo};
 use serde::Deserialize;
 
@@ -122,18 +122,8 @@ fn find(asking: &Asking<'_>, answer: &Response<Bytes>, marker: &str) -> Result<O
 
 /// The number of the last page, by the header `Link`; this one's when it is the last.
 fn last_page(headers: &HeaderMap, this: u32) -> u32 {
-    let links = headers.get(header::LINK).and_then(|links| links.to_str().ok());
-    let last = links
-        .into_iter()
-        .flat_map(|links| links.split(','))
-        .find_map(|link| {
-            let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-            rest.contains("rel=\"last\"").then_some(())?;
-            let (_, query) = address.split_once('?')?;
-            let mut fields = form_urlencoded::parse(query.as_bytes());
-            fields.find(|(name, _)| name == "page")?.1.parse().ok()
-        });
-    last.unwrap_or(this)
+    let last = call::link(headers, "last", "page");
+    last.and_then(|last| last.parse().ok()).unwrap_or(this)
 }
 
 /// A moment as GitHub writes it: `2026-11-21T09:30:00Z`.
@@ -151,7 +141,7 @@ mod tests {
         assert_eq!(last_page(&headers, 3), 3);
         let links = "<https://api.github.com/repositories/1/issues/2/comments?per_page=100&page=2>; rel=\"next\", \
                      <https://api.github.com/repositories/1/issues/2/comments?per_page=100&page=7>; rel=\"last\"";
-        headers.insert(header::LINK, links.parse().unwrap());
+        headers.insert(http::header::LINK, links.parse().unwrap());
         assert_eq!(last_page(&headers, 1), 7);
         assert_eq!(moment(UnixMillis(1_763_690_000_999)), "2025-11-21T01:53:20Z");
     }

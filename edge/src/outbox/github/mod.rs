@@ -3,6 +3,7 @@
 //! Invariant: a comment whose fate is not known is never simply made again; a reaction may be, for the second is the
 //! first.
 
+pub(crate) mod hooks;
 mod look;
 mod token;
 

@@ -276,6 +276,17 @@ async fn make(asking: &Asking<'_>, app: &str, private_key: &str, key: &Key) -> R
     }
 }
 
+/// The JWT of the App that asks.
+pub(super) fn jwt(asking: &Asking<'_>) -> Result<String, Outcome> {
+    match (asking.settings.app_id.as_deref(), asking.private_key) {
+        (Some(app), Some(private_key)) => app_jwt(app, private_key, asking.ports.clock.now()),
+        _ => Err(failed(
+            "credential_missing",
+            "the integration has no App id and private key to ask with: enter them",
+        )),
+    }
+}
+
 /// The JWT that proves to be the App, good for less than the 10 minutes GitHub allows. It is dated back a minute
 /// because GitHub refuses what comes from the future.
 fn app_jwt(app: &str, private_key: &str, now: UnixMillis) -> Result<String, Outcome> {

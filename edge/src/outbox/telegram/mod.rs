@@ -4,6 +4,7 @@
 //! and no reason names the bot's token, which is part of every address.
 
 pub(super) mod format;
+pub(crate) mod webhook;
 
 use std::time::Duration;
 

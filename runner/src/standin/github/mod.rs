@@ -5,6 +5,7 @@
 //! statuses and error bodies, so that what passes here passes there.
 
 mod git;
+mod hooks;
 mod lists;
 mod routes;
 mod token;
@@ -21,6 +22,8 @@ use std::{
 use serde_json::Value;
 
 use super::recording::{Novelty, Recording, Served};
+
+pub use self::hooks::{DeliveryFault, HookOf};
 
 /// Requests and things made that are kept; older ones are forgotten.
 const KEPT: usize = 100_000;
@@ -109,6 +112,7 @@ struct State {
     /// Whether the token of [`GithubConfig`] is no longer good.
     revoked: bool,
     issued: Vec<token::Issued>,
+    hooks: hooks::Hooks,
 }
 
 impl GithubServer {

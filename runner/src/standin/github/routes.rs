@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{GithubFault, Made, MadeKind, Novelty, Shared, git, lists, token};
+use super::{GithubFault, Made, MadeKind, Novelty, Shared, git, hooks, lists, token};
 use crate::standin::recording::cut;
 
 /// Characters a comment may have.
@@ -49,6 +49,19 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(
             "/repos/{owner}/{name}/pulls/{number}/comments/{first}/replies",
             post(reply),
+        )
+        .route("/app/hook/deliveries", get(hooks::list))
+        .route("/app/hook/deliveries/{delivery}", get(hooks::show))
+        .route("/app/hook/deliveries/{delivery}/attempts", post(hooks::again))
+        .route("/repos/{owner}/{name}/hooks", get(hooks::hooks))
+        .route("/repos/{owner}/{name}/hooks/{hook}/deliveries", get(hooks::list))
+        .route(
+            "/repos/{owner}/{name}/hooks/{hook}/deliveries/{delivery}",
+            get(hooks::show),
+        )
+        .route(
+            "/repos/{owner}/{name}/hooks/{hook}/deliveries/{delivery}/attempts",
+            post(hooks::again),
         )
         .route("/{owner}/{name}/{*path}", get(git::read))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "Not Found") })

@@ -70,7 +70,7 @@ pub(super) async fn issue(
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
-fn is_app(shared: &Shared, headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn is_app(shared: &Shared, headers: &HeaderMap) -> Result<(), &'static str> {
     const UNDECODABLE: &str = "A JSON web token could not be decoded";
     let key = shared
         .config

@@ -11,10 +11,10 @@ use std::{
     collections::VecDeque,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::recording::{Recording, Served};
 
@@ -80,6 +80,9 @@ struct Shared {
 struct State {
     faults: VecDeque<TelegramFault>,
     webhook: Option<Value>,
+    pending: u64,
+    /// When an update could last not be delivered, in seconds since 1970, and why.
+    last_error: Option<(u64, String)>,
 }
 
 impl TelegramServer {
@@ -116,6 +119,19 @@ impl TelegramServer {
     /// What `setWebhook` was last called with.
     pub fn webhook(&self) -> Option<Value> {
         self.shared.state().webhook.clone()
+    }
+
+    /// So many updates could not be delivered and wait, the last one for this reason.
+    pub fn set_pending(&self, updates: u64, error: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut state = self.shared.state();
+        state.pending = updates;
+        state.last_error = Some((now.as_secs(), error.to_owned()));
+    }
+
+    /// Somebody else who has the bot's token lets updates go elsewhere.
+    pub fn take_webhook(&self, url: &str) {
+        self.shared.state().webhook = Some(json!({ "url": url }));
     }
 
     /// The next message fails like this.

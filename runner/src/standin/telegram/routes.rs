@@ -76,8 +76,26 @@ async fn call(
             shared.state().webhook = Some(body);
             accepted(&json!(true))
         }
+        "getwebhookinfo" => accepted(&webhook_info(&shared)),
+        "deletewebhook" => {
+            shared.state().webhook = None;
+            accepted(&json!(true))
+        }
         _ => refusal(StatusCode::NOT_FOUND, "Not Found: method not found", json!(null)),
     }
+}
+
+fn webhook_info(shared: &Shared) -> Value {
+    let state = shared.state();
+    let url = state.webhook.as_ref().map_or(json!(""), |set| set["url"].clone());
+    let mut info = json!({
+        "url": url, "has_custom_certificate": false, "pending_update_count": state.pending, "max_connections": 40,
+    });
+    if let Some((at, why)) = &state.last_error {
+        info["last_error_date"] = json!(at);
+        info["last_error_message"] = json!(why);
+    }
+    info
 }
 
 fn send_message(shared: &Shared, body: Value) -> Response {
