@@ -120,7 +120,7 @@ impl Worker {
     /// # Errors
     /// When the edge refuses this runner: its token is forged, expired or revoked.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
-        let ticking = tokio::spawn(tick(self.edge.clone(), self.config.tick));
+        let ticking = tokio::spawn(tick(self.edge.clone(), self.config.tick, self.bell.rung()));
         // Before the first lease, so that what an earlier process of this name held is not taken for this one's.
         let present = presence::hold(self.edge.clone(), &self.config.name).await;
         let outcome = Shift::new(&self).work(shutdown).await;
@@ -130,11 +130,22 @@ impl Worker {
     }
 }
 
-async fn tick(edge: EdgeClient, every: Duration) {
+/// Asks the edge to do what is due. What is due before the next time rings when it is: a run that slept, or that waited for
+/// a further message, is taken then.
+async fn tick(edge: EdgeClient, every: Duration, rung: Rung) {
     loop {
         tokio::time::sleep(every).await;
-        if let Err(error) = edge.tick().await {
-            tracing::debug!("no tick: {error}");
+        let due = match edge.tick().await {
+            Ok(done) => done.next_due,
+            Err(error) => {
+                tracing::debug!("no tick: {error}");
+                None
+            }
+        };
+        let now = clock::now();
+        if let Some(due) = due.filter(|due| *due >= now && *due < now + every) {
+            tokio::time::sleep(due.since(now)).await;
+            rung.notify_one();
         }
     }
 }
