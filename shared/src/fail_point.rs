@@ -1,8 +1,8 @@
 //! Fail points: the instants at which a death matters most, right before and right after something became durable or
 //! visible. `cargo xtask test` builds a program that can die at each of them, once, when told to.
 //!
-//! Invariant: without the feature `fail-points` nothing of this is left in a program. With it, a process dies at a point
-//! only if somebody armed that point, and whoever dies disarms it.
+//! Invariant: without the feature `fail-points` nothing of this is left in a program. With it, a process dies (or falls
+//! asleep) at a point only if somebody armed that point, and whoever does disarms it.
 
 macro_rules! points {
     ($($(#[$doc:meta])* $name:ident $text:literal)*) => {
@@ -39,12 +39,12 @@ points! {
     AppendStored "edge-append-stored"
     /// A run's end is stored with its reply; its runner has not been answered and nothing is sent.
     EndStored "edge-end-stored"
-    /// Effects are claimed; nothing is sent.
-    EffectsClaimed "edge-effects-claimed"
-    /// A channel has answered; that is not written down.
-    EffectAnswered "edge-effect-answered"
-    /// An effect's outcome is written down.
-    EffectSettled "edge-effect-settled"
+    /// A reply is claimed; it is not sent.
+    ReplyClaimed "edge-reply-claimed"
+    /// A channel has answered to a reply; that is not written down.
+    ReplyAnswered "edge-reply-answered"
+    /// A reply's outcome is written down.
+    ReplySettled "edge-reply-settled"
     /// A runner has heard of a lease and not begun.
     LeaseHeard "runner-lease-heard"
     /// The model has answered; that is not journaled.
@@ -66,10 +66,13 @@ points! {
 }
 
 /// The variable that names the directory in which points are armed: a file of a point's name there arms it, and is called
-/// `NAME.hit` once a process died.
+/// `NAME.hit` once a process died at it.
 pub const DIRECTORY: &str = "ROOST_FAIL_POINTS";
 
-/// Dies here, if the point is armed.
+/// What stands in that file where the process is not to die but to stop (SIGSTOP) until somebody lets it go on.
+pub const SLEEP: &str = "sleep";
+
+/// Dies or falls asleep here, if the point is armed.
 #[cfg(feature = "fail-points")]
 pub fn reach(point: FailPoint) {
     use std::{env, fs, path::Path, process};
@@ -78,8 +81,16 @@ pub fn reach(point: FailPoint) {
         return;
     };
     let armed = Path::new(&directory).join(point.name());
+    let hit = armed.with_extension("hit");
     // Of many that are here at once, in one process or several, the file lets only one through.
-    if fs::rename(&armed, armed.with_extension("hit")).is_ok() {
+    if fs::rename(&armed, &hit).is_err() {
+        return;
+    }
+    if fs::read_to_string(&hit).is_ok_and(|order| order == SLEEP) {
+        let own = process::id().to_string();
+        // Where there is no `kill` nobody falls asleep, and the test finds that nothing was held up.
+        drop(process::Command::new("kill").args(["-STOP", &own]).status());
+    } else {
         process::abort();
     }
 }

@@ -1,15 +1,14 @@
-//! A process dies at every fail point once, with work under way: nothing is lost, nothing is doubled, and no point is there
+//! A process dies at every fail point once, and falls asleep at every one, with work under way: nothing is lost, nothing is doubled, and no point is there
 //! that nobody reaches.
 
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
-use roost_runner::chaos::{Chaos, walk};
+use roost_runner::chaos::{Chaos, Death, walk};
 use roost_tests::{chaos, roost_binary};
 
-#[tokio::test]
-async fn nothing_is_lost_or_doubled_wherever_a_process_dies() {
+async fn walks(death: Death) {
     let program = roost_binary().with_file_name("roost-fail-points");
     assert!(
         program.is_file(),
@@ -26,13 +25,14 @@ async fn nothing_is_lost_or_doubled_wherever_a_process_dies() {
         seed: 1,
         pace: Duration::ZERO,
         webhooks_per_second: 3.0,
-        lease: Duration::from_secs(2),
+        lease: Duration::from_secs(1),
+        send_within: Duration::from_secs(2),
     };
-    let walked = walk(&plan).await.unwrap();
+    let walked = walk(&plan, death).await.unwrap();
     let report = walked.report;
     assert!(
         walked.never_reached.is_empty(),
-        "nobody dies at {:?}",
+        "nobody gets to {:?}",
         walked.never_reached
     );
     assert_eq!(
@@ -41,4 +41,14 @@ async fn nothing_is_lost_or_doubled_wherever_a_process_dies() {
         "{}",
         report.table()
     );
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_wherever_a_process_dies() {
+    walks(Death::Crash).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_wherever_a_process_falls_asleep_and_wakes_too_late() {
+    walks(Death::Sleep).await;
 }

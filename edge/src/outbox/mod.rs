@@ -31,7 +31,10 @@ use crate::{
     integration::Secrets,
 };
 use futures::{StreamExt, stream};
-use roost_shared::fail_point::{self, FailPoint};
+use roost_shared::{
+    effect::Effect,
+    fail_point::{self, FailPoint},
+};
 
 pub use channel::Senders;
 
@@ -78,7 +81,6 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
         if claimed.is_empty() {
             break;
         }
-        fail_point::reach(FailPoint::EffectsClaimed);
         let config = edge.configs.reload(scope).await?;
         let config = &config;
         let settled: Vec<Result<Option<bool>, DbError>> = stream::iter(claimed)
@@ -106,11 +108,17 @@ async fn attend(
 ) -> Result<Option<bool>, DbError> {
     match effect.task {
         Task::Send => {
+            let reach = |point| match effect.effect {
+                Effect::Reply { .. } => fail_point::reach(point),
+                // Twice is as good as once.
+                Effect::Acknowledge { .. } => {}
+            };
+            reach(FailPoint::ReplyClaimed);
             let outcome = send(edge, config, &effect).await;
             let sent = matches!(outcome, Outcome::Sent { .. });
-            fail_point::reach(FailPoint::EffectAnswered);
+            reach(FailPoint::ReplyAnswered);
             queue::settle(edge, scope, &effect, outcome).await?;
-            fail_point::reach(FailPoint::EffectSettled);
+            reach(FailPoint::ReplySettled);
             Ok(Some(sent))
         }
         Task::Look => {
@@ -123,7 +131,7 @@ async fn attend(
 }
 
 async fn send(edge: &Edge, config: &Config, claimed: &Claimed) -> Outcome {
-    let stale = matches!(claimed.effect, roost_shared::effect::Effect::Acknowledge { .. })
+    let stale = matches!(claimed.effect, Effect::Acknowledge { .. })
         && edge.now().since(claimed.created_at) > ACKNOWLEDGE_WITHIN;
     if stale {
         return Outcome::Failed {
@@ -135,6 +143,12 @@ async fn send(edge: &Edge, config: &Config, claimed: &Claimed) -> Outcome {
         Ok(opened) => opened,
         Err(outcome) => return outcome,
     };
+    if edge.now() > claimed.begin_by {
+        return Outcome::Retry {
+            after: None,
+            reason: "its turn came too late to send it safely".into(),
+        };
+    }
     match channel::send(&sending(edge, stored, &secrets, claimed), &claimed.effect).await {
         Outcome::Retry { reason, .. } if claimed.tries >= pace::ATTEMPTS => Outcome::Failed {
             code: "gave_up",

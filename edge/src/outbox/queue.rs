@@ -76,6 +76,9 @@ pub(super) struct Claimed {
     missed: u32,
     pub(super) tried_at: UnixMillis,
     pub(super) created_at: UnixMillis,
+    /// Until when sending it may begin. Later its claim may run out under the call: others would take it for unknown,
+    /// look for it, not find it and send it, too.
+    pub(super) begin_by: UnixMillis,
     /// Why its outcome is unknown.
     doubt: Option<String>,
 }
@@ -123,10 +126,12 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
         ),
     ];
     let results = scope.write(batch).await?;
-    results.get(2).into_iter().flatten().map(claimed).collect()
+    let begin_by = now + edge.settings.send_within / 2;
+    let rows = results.get(2).into_iter().flatten();
+    rows.map(|row| claimed(row, begin_by)).collect()
 }
 
-fn claimed(row: &Row) -> Result<Claimed, DbError> {
+fn claimed(row: &Row, begin_by: UnixMillis) -> Result<Claimed, DbError> {
     let number = |column| {
         row.unsigned(column)
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
@@ -147,6 +152,7 @@ fn claimed(row: &Row) -> Result<Claimed, DbError> {
         missed: number(7)?,
         tried_at: UnixMillis(row.integer(8)?),
         created_at: UnixMillis(row.integer(9)?),
+        begin_by,
         doubt: row.optional_text(10)?.map(str::to_owned),
     })
 }

@@ -30,7 +30,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 pub use check::{Counts, Kind, Offence};
-pub use points::{Walk, walk};
+pub use points::{Death, Walk, walk};
 pub use report::{Report, Setting};
 pub use stage::DatabaseServer;
 
@@ -60,6 +60,8 @@ pub struct Chaos {
     pub webhooks_per_second: f64,
     /// How long a lease lasts; whole seconds.
     pub lease: Duration,
+    /// How long sending a reply may take before its outcome counts as unknown; whole seconds.
+    pub send_within: Duration,
 }
 
 /// How far it is.

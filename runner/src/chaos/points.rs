@@ -1,5 +1,5 @@
-//! The walk through all fail points: each is armed in turn while jobs come in, a process dies at it, is started again, and in
-//! the end the checker counts as always.
+//! The walk through all fail points: each is armed in turn while jobs come in, a process dies at it and is started again, or
+//! falls asleep at it and wakes when everybody has gone on without it; and in the end the checker counts as always.
 //!
 //! Invariant: a point at which nothing ever died is told, so that a point nobody reaches any more is found.
 
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use roost_shared::fail_point::FailPoint;
+use roost_shared::fail_point::{FailPoint, SLEEP};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -23,6 +23,26 @@ use crate::cli::Failure;
 /// How long a point may take until somebody dies at it.
 const REACHED_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How much longer than its lease a runner sleeps.
+const OVERSLEPT: Duration = Duration::from_millis(700);
+
+/// What happens to a process at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// It ends at once.
+    Crash,
+    /// It stops for longer than anybody waits for it, and then goes on as if nothing had been.
+    Sleep,
+}
+
+impl Death {
+    fn order(self) -> &'static str {
+        match self {
+            Self::Crash => "",
+            Self::Sleep => SLEEP,
+        }
+    }
+}
 
 /// What the walk came to.
 #[derive(Debug)]
@@ -37,7 +57,7 @@ pub struct Walk {
 ///
 /// # Errors
 /// When a part can't be started, or an edge stays away.
-pub async fn walk(chaos: &Chaos) -> Result<Walk, Failure> {
+pub async fn walk(chaos: &Chaos, death: Death) -> Result<Walk, Failure> {
     let armed = directory(chaos);
     let unusable = |error: io::Error| Failure::failed("chaos_directory", error);
     fs::create_dir_all(&armed).map_err(unusable)?;
@@ -55,11 +75,17 @@ pub async fn walk(chaos: &Chaos) -> Result<Walk, Failure> {
         let mut never_reached = Vec::new();
         for point in FailPoint::ALL {
             let file = armed.join(point.name());
-            fs::write(&file, "").map_err(unusable)?;
+            fs::write(&file, death.order()).map_err(unusable)?;
             if !died(&stage, &file).await? {
                 // Nobody is to die at it later, when it is another's turn.
                 fs::remove_file(&file).map_err(unusable)?;
                 never_reached.push(*point);
+            }
+            if death == Death::Sleep {
+                sleep(sleeps(chaos, *point)).await;
+                for part in stage.parts() {
+                    part.lock().await.go_on();
+                }
             }
         }
         Ok::<_, Failure>(never_reached)
@@ -83,6 +109,15 @@ pub async fn walk(chaos: &Chaos) -> Result<Walk, Failure> {
         report: Report::of(chaos, &history, stormy, began.elapsed(), crashes),
         never_reached,
     })
+}
+
+/// Long enough that others have taken over by then.
+fn sleeps(chaos: &Chaos, point: FailPoint) -> Duration {
+    match point {
+        // Its claim has run out, its message was looked for twice and sent again.
+        FailPoint::ReplyClaimed => chaos.send_within * 9 / 2,
+        _ => chaos.lease + OVERSLEPT,
+    }
 }
 
 /// Where points are armed.

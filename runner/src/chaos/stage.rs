@@ -39,8 +39,6 @@ use crate::{
 
 /// How long the model takes for each token: long enough that processes die in the middle of an answer.
 const TOKEN: Duration = Duration::from_millis(8);
-/// How long sending may take: longer than all that is held or paused, one after the other.
-const SEND_WITHIN: Duration = Duration::from_secs(6);
 /// The variable that names the runs' database.
 const DATABASE: &str = "ROOST_DATABASE_URL";
 /// Runners at work.
@@ -223,7 +221,7 @@ impl<'a> Plan<'a> {
              [sprites]\nisolation = \"{isolation}\"\n\n\
              [models.providers.scripted]\napi = \"anthropic\"\nbase_url = {:?}\nkey = \"scripted\"\n",
             chaos.lease.as_secs().max(1),
-            SEND_WITHIN.as_secs(),
+            chaos.send_within.as_secs().max(1),
             model.url()
         );
         let config = chaos.directory.join("roost.toml");

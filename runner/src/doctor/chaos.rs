@@ -15,6 +15,8 @@ use crate::{
 
 /// A lease short enough that a stopped runner does not hold everybody up.
 const LEASE: Duration = Duration::from_secs(2);
+/// How long sending may take: longer than all that is held or paused, one after the other.
+const SEND_WITHIN: Duration = Duration::from_secs(6);
 /// Between two faults, on average.
 const PACE: Duration = Duration::from_millis(700);
 /// Webhooks a second.
@@ -51,6 +53,7 @@ pub async fn examine(
         pace: PACE,
         webhooks_per_second: WEBHOOKS,
         lease: LEASE,
+        send_within: SEND_WITHIN,
     };
     chaos::run(&chaos, tell).await
 }

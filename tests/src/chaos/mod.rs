@@ -81,6 +81,8 @@ pub async fn one(
         pace: weather.pace,
         webhooks_per_second: weather.webhooks_per_second,
         lease: Duration::from_secs(2),
+        // Longer than all that is held or paused, one after the other.
+        send_within: Duration::from_secs(6),
     };
     roost_runner::chaos::run(&chaos, tell).await
 }

@@ -359,3 +359,6 @@ fn is_valid(transcript: &[std::sync::Arc<Message>]) -> bool {
     let settled = transcript.last().is_none_or(|last| calls(last).is_empty());
     paired && settled
 }
+
+#[cfg(test)]
+mod tests;
