@@ -17,6 +17,9 @@ use tokio::{
 /// How long a request waits that the server was too busy for.
 const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(20);
 
+/// How long a server may be too busy for one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How fast requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
@@ -64,7 +67,7 @@ impl<R: AsRef<[u8]> + Send + Sync + 'static> Requests for R {}
 /// Sends every request once over `connections` connections.
 ///
 /// # Panics
-/// When the server can't be reached or answers anything but 200, 202 or 503.
+/// When the server can't be reached, answers anything but 200, 202 or 503, or 503 for too long.
 pub async fn run<R: Requests>(address: &str, requests: Vec<R>, connections: usize, pace: Pace) -> Outcome {
     let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
     let mut streams = Vec::new();
@@ -120,6 +123,12 @@ async fn connection<R: Requests>(
         };
         while connection.exchange(request.as_ref()).await == Answer::TooBusy {
             refused += 1;
+            assert!(
+                due.elapsed() < PATIENCE,
+                "too busy for {} s: {}",
+                PATIENCE.as_secs(),
+                connection.last_body()
+            );
             tokio::time::sleep(BEFORE_ANOTHER_TRY).await;
         }
         latencies.push(due.elapsed());
@@ -156,6 +165,13 @@ impl Connection {
             stream,
             buffer: Vec::with_capacity(4096),
         }
+    }
+
+    /// What the last answer said.
+    fn last_body(&self) -> String {
+        let text = String::from_utf8_lossy(&self.buffer);
+        text.split_once("\r\n\r\n")
+            .map_or_else(String::new, |(_, body)| body.replace("\r\n", " "))
     }
 
     /// Sends a request and reads its answer whole.

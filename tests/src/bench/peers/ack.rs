@@ -27,7 +27,7 @@ const EVENTS: usize = 36_000;
 const SPAN: Duration = Duration::from_millis(2_500);
 const EFFORT: Effort = Effort {
     times: 3,
-    each: Duration::from_secs(60),
+    each: Duration::from_secs(45),
     all: Duration::from_secs(210),
 };
 /// The text of the comment, so that the whole body has about 8 KB.

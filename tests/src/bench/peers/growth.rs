@@ -111,7 +111,8 @@ fn median(samples: &[Sample], kind: Kind) -> f64 {
 }
 
 async fn curves() -> Result<Vec<Curve>, String> {
-    let mut curves = vec![turns().await?];
+    let turns = turns().await?;
+    let mut curves = Vec::new();
     let (subject, mut plenty, mut numbers) = (Subject::start().await, Plenty::default(), 2..u32::MAX);
     complete_one(&subject).await;
     Plenty::remember(&subject.office).await;
@@ -132,6 +133,7 @@ async fn curves() -> Result<Vec<Curve>, String> {
         eprintln!("  {size} runs");
     }
     curves.push(Curve { what: "runs", points });
+    curves.push(turns);
     Ok(curves)
 }
 
