@@ -20,6 +20,7 @@ use tracing::{
     span,
 };
 
+use super::jwt;
 use crate::{
     auth::keys::MasterKey,
     db::hrana::HranaDatabase,
@@ -100,6 +101,7 @@ fn configure(ports: HostPorts, variable: impl Fn(&str) -> Option<String>) -> Res
         random: ports.random,
         background: ports.background,
     };
+    jwt::install();
     Ok(Edge::new(ports, settings, &master))
 }
 
