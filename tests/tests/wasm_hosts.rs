@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-use roost_edge::host::native::DatabaseAddress;
+use roost_edge::{
+    host::native::DatabaseAddress,
+    integration::{GithubSettings, Secrets, Settings},
+    setup::{self, IntegrationDraft},
+};
+use roost_runner::{
+    fixture::{Fixture, Order, Place},
+    standin::github::{GithubConfig, GithubServer},
+};
 use roost_tests::{
     Sqld, WasmtimeServe, Workerd,
-    office::{MASTER_KEY, Office},
+    office::{BOT, MASTER_KEY, Office, SECRET},
 };
 use serde_json::Value;
 
@@ -42,6 +50,72 @@ async fn a_component_says_what_it_misses_and_serves_once_it_has_all() {
     })
     .await;
     assert_eq!(health(component.url()).await, (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn a_worker_and_a_component_speak_for_a_github_app() {
+    let github = GithubServer::start(GithubConfig {
+        app_public_key: Some(include_str!("keys/app.pub.pem").to_owned()),
+        token: None,
+        repositories: None,
+    })
+    .await
+    .unwrap();
+    let server = Sqld::start().await;
+    let url = server.url();
+    let office = Office::open(&DatabaseAddress::Server {
+        url: url.clone(),
+        token: None,
+    })
+    .await;
+    let app = IntegrationDraft {
+        name: "github".into(),
+        settings: Settings::Github(GithubSettings {
+            api_url: github.url(),
+            app_id: Some("4711".into()),
+            bot_login: BOT.into(),
+            repositories: Vec::new(),
+        }),
+        secrets: Some(Secrets::Github {
+            webhook_secret: SECRET.into(),
+            private_key: Some(include_str!("keys/app.pem").into()),
+            token: None,
+        }),
+        enabled: true,
+    };
+    setup::create_integration(&office.edge, &office.scope, app)
+        .await
+        .unwrap();
+    office.employ("roost", "scripted/none").await;
+
+    let mut variables = variables(&url).to_vec();
+    variables.push(("ROOST_PRIVATE_ADDRESSES", "allowed"));
+    let worker = Workerd::start(&variables).await;
+    let component = WasmtimeServe::start(&variables).await;
+    for (id, edge) in (1u32..).zip([worker.url(), component.url()]) {
+        let order = Order {
+            secret: SECRET,
+            text: "@roost hello",
+            id: id.into(),
+            now: office.edge.now(),
+            place: Place {
+                number: id,
+                installation: Some(77),
+                ..Place::default()
+            },
+            ..Order::default()
+        };
+        let signed = Fixture::GithubIssueComment.make(&order);
+        let post = reqwest::Client::new()
+            .post(format!("{edge}/hooks/main/github"))
+            .headers(signed.headers)
+            .body(signed.body);
+        assert_eq!(post.send().await.unwrap().status().as_u16(), 200);
+        // It is acknowledged with a token that GitHub gave for a JWT that the App's public key fits.
+        github
+            .until(|made| (made.len() >= id as usize).then_some(()))
+            .await;
+    }
 }
 
 fn variables(database: &str) -> [(&str, &str); 3] {

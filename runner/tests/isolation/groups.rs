@@ -18,6 +18,9 @@ use crate::{
 /// Less than a host waits for an init that hangs before it kills it.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// Within this the processes of a command that has ended are gone.
+const SETTLES: Duration = Duration::from_secs(5);
+
 /// Checks it all, or says why not.
 pub(crate) async fn are_kept(host: &Host) -> Result<(), String> {
     let Some(tree) = tree() else {
@@ -31,9 +34,9 @@ pub(crate) async fn are_kept(host: &Host) -> Result<(), String> {
         &format!("sleep {mark} >/dev/null 2>&1 & disown; grep ^0:: /proc/self/cgroup"),
     )
     .await;
-    let [sleeper] = processes(&mark)[..] else {
-        return Err(format!("no process, or more than one, has the mark: {said}"));
-    };
+    let sleeper = marked(&mark)
+        .await
+        .ok_or_else(|| format!("no process, or more than one, has the mark: {said}"))?;
     let path = field(&format!("/proc/{sleeper}/cgroup"), "0::").ok_or("a process is in no group")?;
     if !path.ends_with("/grouped") {
         if host.user == User::Own && is_ours(&tree) {
@@ -81,6 +84,18 @@ pub(crate) async fn are_kept(host: &Host) -> Result<(), String> {
         host.user
     ));
     Ok(())
+}
+
+/// The one process that has the mark, once the shell that began it is gone.
+async fn marked(mark: &str) -> Option<u32> {
+    let begun = Instant::now();
+    while begun.elapsed() < SETTLES {
+        if let [process] = processes(mark)[..] {
+            return Some(process);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
 }
 
 /// The host's own group, which is to be gone with it.
