@@ -225,7 +225,8 @@ async fn store(
             Err(DbError::Refused { code }) => code,
             Err(error) => return Err(error.into()),
         };
-        follows.take_back(edge, scope);
+        // A poll whose offer was in it hears that it is gone, and looks again.
+        drop(follows);
         match refused {
             DUPLICATE => return Ok(Received::Duplicate),
             LANE_OPEN => lanes = Lanes::Open,
@@ -314,15 +315,6 @@ impl Planned<'_> {
         }
         outbox::send_soon(edge, scope);
         Ok(Received::Accepted { delivery, runs })
-    }
-
-    /// Nothing of it happened: the poll that would have leased the run goes on waiting.
-    fn take_back(self, edge: &Edge, scope: &Scope) {
-        if let Self::Work { work, .. } = self
-            && let Some((offer, ..)) = work.offered
-        {
-            edge.offers.put_back(scope.workspace(), offer);
-        }
     }
 }
 

@@ -123,12 +123,6 @@ impl Offers {
         let place = standing.iter().position(|offer| offer.fits(agent))?;
         standing.remove(place)
     }
-
-    /// Puts back what was taken for a batch that did not happen.
-    pub(crate) fn put_back(&self, workspace: &str, offer: Offer) {
-        let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        offers.entry(workspace.into()).or_default().push_front(offer);
-    }
 }
 
 impl Offer {

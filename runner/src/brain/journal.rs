@@ -15,7 +15,10 @@ use roost_shared::{
     run::{NotAJournal, RunState},
     wire::{AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, Lease, Signal},
 };
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::JoinHandle,
+};
 
 use crate::{
     edge_client::{EdgeClient, EdgeError},
@@ -142,13 +145,7 @@ impl Journal {
         if events.is_empty() {
             return Ok(());
         }
-        let mut inner = self.inner.lock().await;
-        inner.settle().await?;
-        let request = AppendRequest {
-            epoch: self.epoch,
-            expected_seq: inner.state.next_seq,
-            events,
-        };
+        let (mut inner, request) = self.next(events).await?;
         match self.store.append(self.run, &request).await {
             Ok(response) => {
                 fail_point::reach(FailPoint::EventsWritten);
@@ -180,6 +177,17 @@ impl Journal {
         if events.is_empty() {
             return Ok(());
         }
+        let (mut inner, request) = self.next(events).await?;
+        for event in &request.events {
+            inner.state.apply(event);
+        }
+        let (store, run) = (self.store.clone(), self.run);
+        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
+        Ok(())
+    }
+
+    /// The next append, once all before it are durable. Its writer holds the journal until it has sent it.
+    async fn next(&self, events: Vec<EventBody>) -> Result<(MutexGuard<'_, Inner>, AppendRequest), Stopped> {
         let mut inner = self.inner.lock().await;
         inner.settle().await?;
         let request = AppendRequest {
@@ -187,12 +195,7 @@ impl Journal {
             expected_seq: inner.state.next_seq,
             events,
         };
-        for event in &request.events {
-            inner.state.apply(event);
-        }
-        let (store, run) = (self.store.clone(), self.run);
-        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
-        Ok(())
+        Ok((inner, request))
     }
 
     /// What the journal says, what is being written behind included.
