@@ -26,6 +26,8 @@ pub fn test(toolbox: &Toolbox, arguments: &[String]) -> Result<(), Failure> {
     ]))?;
     step("test: examples in the documentation");
     run::shown(cargo(toolbox).args(["test", "--doc", "--workspace", "--quiet"]))?;
+    step("test: simulation");
+    run::shown(simulation(toolbox, "test").arg("--quiet"))?;
     step("test: all");
     let mut nextest = Command::new(toolbox.program("cargo-nextest")?);
     nextest
@@ -52,6 +54,7 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     run::shown(cargo(toolbox).args(["fmt", "--all", "--check"]))?;
     let fuzz_manifest = ["--manifest-path", "runner/fuzz/Cargo.toml"];
     run::shown(cargo(toolbox).arg("fmt").args(fuzz_manifest).arg("--check"))?;
+    run::shown(cargo(toolbox).args(["fmt", "--manifest-path", "sim/Cargo.toml", "--check"]))?;
     step("ci: dependencies");
     let mut deny = Command::new(toolbox.program("cargo-deny")?);
     deny.args([
@@ -74,6 +77,7 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
         "-D",
         "warnings",
     ]))?;
+    run::shown(simulation(toolbox, "clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
     for target in ["wasm32-unknown-unknown", "wasm32-wasip2"] {
         step(&format!("ci: lints of the edge for {target}"));
         let clippy = [
@@ -91,6 +95,15 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     }
     fuzz::run(toolbox, FUZZ_SECONDS)?;
     test(toolbox, &[])
+}
+
+/// A cargo command on the simulation's workspace, which builds into the folder of all others and so shares what is built alike.
+fn simulation(toolbox: &Toolbox, what: &str) -> Command {
+    let mut cargo = cargo(toolbox);
+    cargo
+        .args([what, "--locked", "--manifest-path", "sim/Cargo.toml"])
+        .env("CARGO_TARGET_DIR", toolbox.workspace().join("target"));
+    cargo
 }
 
 /// Builds for speed and lets the chaos loose.

@@ -1,0 +1,166 @@
+//! The checker: what was promised, held against what happened.
+//!
+//! Invariant: only what the outbox itself calls unknown may be missing in a channel; everything else that is missing is lost.
+
+use std::collections::BTreeMap;
+
+use roost_shared::{
+    event::{Event, EventBody},
+    run::{Phase, RunState},
+};
+
+use crate::history::{History, RunTold};
+
+/// What the checker counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages.
+    pub messages: usize,
+    /// Those answered 2xx.
+    pub accepted: usize,
+    /// Runs.
+    pub runs: usize,
+    /// Replies in the channels.
+    pub replies: usize,
+    /// Replies that a person is asked about.
+    pub in_doubt: usize,
+    /// Leases that ended without a word of their runner.
+    pub broken_leases: usize,
+}
+
+/// Checks everything; the broken promises, one sentence each.
+pub fn check(history: &History) -> (Counts, Vec<String>) {
+    let mut offences = Vec::new();
+    messages(history, &mut offences);
+    acks(history, &mut offences);
+    let mut counts = Counts {
+        messages: history.messages.len(),
+        accepted: history.messages.iter().filter(|message| message.accepted).count(),
+        runs: history.runs.len(),
+        replies: history.said.len(),
+        ..Counts::default()
+    };
+    for told in &history.runs {
+        journal(told, &mut offences);
+        reply(history, told, &mut counts, &mut offences);
+        counts.broken_leases += broken_leases(&told.journal);
+    }
+    if counts.replies > history.runs.iter().map(|told| told.replies.len()).sum() {
+        offences.push("there are more replies in the channels than in the outbox".to_owned());
+    }
+    if history.panics > 0 {
+        offences.push(format!("hosts panicked {} times", history.panics));
+    }
+    (counts, offences)
+}
+
+/// Every message is in exactly one place of one journal if it was answered 2xx, and in at most one if it was not.
+fn messages(history: &History, offences: &mut Vec<String>) {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for told in &history.runs {
+        for event in &told.journal {
+            if let EventBody::Opened { work_item, .. } | EventBody::Steered { work_item, .. } = &event.body {
+                *places.entry(&work_item.text).or_default() += 1;
+            }
+        }
+    }
+    for message in &history.messages {
+        let text = message.text();
+        match places.get(text.as_str()).copied().unwrap_or_default() {
+            0 if message.accepted => {
+                offences.push(format!("{text:?} was answered 2xx and is in no journal"));
+            }
+            0 | 1 => {}
+            more => offences.push(format!("{text:?} is in {more} places")),
+        }
+    }
+}
+
+/// What a runner was told is durable stands in the journal as it was sent.
+fn acks(history: &History, offences: &mut Vec<String>) {
+    for ack in &history.acks {
+        let journal = history.runs.iter().find(|told| told.id == ack.run);
+        let stands = journal.is_some_and(|told| {
+            (ack.seq..).zip(&ack.events).all(|(seq, sent)| {
+                told.journal
+                    .iter()
+                    .any(|event| event.seq == seq && event.epoch == ack.epoch && event.body == *sent)
+            })
+        });
+        if !stands {
+            let (run, seq, epoch) = (ack.run, ack.seq, ack.epoch);
+            offences.push(format!(
+                "an acknowledged append to run {run} (seq {seq}, epoch {epoch}) is not in its journal"
+            ));
+        }
+    }
+}
+
+/// A journal is gapless and legal, its epochs never fall, and its run has ended.
+fn journal(told: &RunTold, offences: &mut Vec<String>) {
+    let journal = &told.journal;
+    let mut torn = Vec::new();
+    if (0..).zip(journal).any(|(seq, event): (u64, _)| event.seq != seq) {
+        torn.push("a gap");
+    }
+    if journal.windows(2).any(|pair| pair[0].epoch > pair[1].epoch) {
+        torn.push("an epoch that falls");
+    }
+    let mut phase = Phase::Queued;
+    for event in journal.iter().skip(1) {
+        match phase.after(&event.body) {
+            Ok(next) => phase = next,
+            Err(_) => torn.push("an event that can't follow"),
+        }
+    }
+    match RunState::fold(journal) {
+        Ok(state) if state.phase.as_str() != told.phase => torn.push("another end than its run"),
+        Ok(_) => {}
+        Err(_) => torn.push("no beginning"),
+    }
+    let mut results = BTreeMap::<&str, usize>::new();
+    for event in journal {
+        if let EventBody::ToolFinished { result, .. } = &event.body {
+            *results.entry(&result.call).or_default() += 1;
+        }
+    }
+    if results.values().any(|times| *times > 1) {
+        torn.push("a tool call with two results");
+    }
+    for what in torn {
+        offences.push(format!("the journal of run {} has {what}", told.id));
+    }
+    if told.phase != "completed" {
+        offences.push(format!("run {} is {}", told.id, told.phase));
+    }
+}
+
+/// A run's reply is in its channel once, or the outbox says that it does not know.
+fn reply(history: &History, told: &RunTold, counts: &mut Counts, offences: &mut Vec<String>) {
+    let completed = told.journal.iter().find_map(|event| match &event.body {
+        EventBody::Completed { reply } => reply.as_deref(),
+        _ => None,
+    });
+    let Some(text) = completed else { return };
+    let in_doubt = told.replies.iter().filter(|state| *state == "unknown").count();
+    counts.in_doubt += in_doubt;
+    let there = history
+        .said
+        .iter()
+        .filter(|said| said.text.contains(text))
+        .count();
+    match there {
+        0 if in_doubt == 0 => offences.push(format!("the reply of run {} did not arrive", told.id)),
+        0 | 1 => {}
+        more => offences.push(format!("the reply of run {} arrived {more} times", told.id)),
+    }
+}
+
+/// Leases after the first: here a run ends its lease only with itself.
+fn broken_leases(journal: &[Event]) -> usize {
+    let is_leased = |event: &&Event| matches!(event.body, EventBody::Leased { .. });
+    journal.iter().filter(is_leased).count().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests;
