@@ -274,6 +274,64 @@ async fn cancelling_says_what_it_came_to() {
     assert_eq!(shown["cancel_asked_by"], "a user");
 }
 
+/// Pause keeps a run from runners until it is resumed, and an answer brings a run that asked back to them; each says what
+/// it came to, and refuses what it can't be.
+#[tokio::test]
+async fn pausing_resuming_and_answering_say_what_they_came_to() {
+    let t = TestEdge::new().await;
+    t.employ("ada").await;
+    let token = t.token(Audience::Api, DEFAULT_WORKSPACE);
+    let (_, received) = t.say("e1", "c1", "hello").await;
+    let run = received["runs"][0].as_str().unwrap();
+    let control = async |what: &str, body: Value| {
+        let path = format!("/runs/{run}/{what}");
+        let (status, answer) = t.api(As::Token(&token), "POST", &path, body).await;
+        let said = if status == OK {
+            &answer["status"]
+        } else {
+            &answer["error"]["code"]
+        };
+        (status.as_u16(), said.clone())
+    };
+    let none = || Value::Null;
+    assert_eq!(control("resume", none()).await, (409, json!("run_not_waiting")));
+    assert_eq!(control("pause", none()).await, (200, json!("paused")));
+    assert_eq!(control("pause", none()).await, (200, json!("paused")));
+    assert!(t.lease().await.is_empty());
+    assert_eq!(
+        control("answer", json!({"text": "go on"})).await,
+        (409, json!("no_question"))
+    );
+    assert_eq!(control("resume", none()).await, (200, json!("resumed")));
+
+    let lease = &t.lease().await[0];
+    assert_eq!(lease["run"], json!(run), "{lease}");
+    let seq = lease["journal"].as_array().unwrap().len() as u64;
+    let call = json!({"type": "tool_call", "id": "t1", "name": "bash", "input": {"command": "ls"}});
+    let usage = json!({"input": 100, "output": 20, "cache_read": 0, "cache_write": 0});
+    let question = json!({"call": "t1", "text": "Was it sent?", "options": ["done", "run", "skip"]});
+    let asked = json!([
+        {"type": "model_answered", "model": "demo", "blocks": [call], "stop": "tool_use", "usage": usage,
+         "cost": 1, "first_byte_ms": 3, "took_ms": 9},
+        {"type": "tool_started", "call": "t1", "class": "at_most_once"},
+        {"type": "asked", "question": question, "until": common::real_now() + 86_400_000},
+    ]);
+    let append = json!({"epoch": lease["epoch"], "expected_seq": seq, "events": asked});
+    let (status, answer) = t.runner(&format!("/runs/{run}/events"), append).await;
+    assert_eq!(status, OK, "{answer}");
+    assert_eq!(control("resume", none()).await, (409, json!("answer_wanted")));
+    assert_eq!(control("pause", none()).await, (409, json!("run_waits")));
+    let wrong = control("answer", json!({"choice": "perhaps"})).await;
+    assert_eq!(wrong.0 / 100, 4, "{wrong:?}");
+    assert_eq!(
+        control("answer", json!({"choice": "done", "text": "I saw it"})).await,
+        (200, json!("answered"))
+    );
+    let lease = &t.lease().await[0];
+    let told = lease["signals"].to_string() + &lease["journal"].to_string();
+    assert!(told.contains("I saw it"), "{lease}");
+}
+
 #[tokio::test]
 async fn integrations_and_agents_are_edited_and_secrets_never_shown() {
     let t = TestEdge::new().await;

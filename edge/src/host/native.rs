@@ -12,15 +12,13 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use roost_shared::UnixMillis;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     db::{
-        DbError, Mode, Rows, Statement, embedded::EmbeddedDatabase, hrana::HranaDatabase,
-        hrana::InvalidAddress,
+        DbError,
+        embedded::EmbeddedDatabase,
+        hrana::{GroupedDatabase, HranaDatabase, InvalidAddress},
     },
     edge::Edge,
     ports::{Background, Clock, Database, HttpClient, HttpError, Ports, Random},
@@ -76,18 +74,20 @@ impl DatabaseAddress {
 /// When the database can't be opened or the address makes no sense. A server that is away is no error here.
 pub fn ports(address: &DatabaseAddress) -> Result<Ports, HostError> {
     let http: Arc<dyn HttpClient> = Arc::new(NativeHttp::new()?);
+    let (clock, random) = (Arc::new(NativeClock), Arc::new(NativeRandom));
     let database: Arc<dyn Database> = match address {
         DatabaseAddress::File(path) => Arc::new(EmbeddedDatabase::open(path)?),
-        DatabaseAddress::Server { url, token } => Arc::new(InTurn {
-            database: HranaDatabase::new(http.clone(), url, token.as_deref())?,
-            writers: Semaphore::new(WRITERS),
-        }),
+        DatabaseAddress::Server { url, token } => {
+            let server =
+                HranaDatabase::new(http.clone(), clock.clone(), random.clone(), url, token.as_deref())?;
+            Arc::new(GroupedDatabase::new(server))
+        }
     };
     Ok(Ports {
         database,
         http,
-        clock: Arc::new(NativeClock),
-        random: Arc::new(NativeRandom),
+        clock,
+        random,
         background: Arc::new(NativeBackground),
     })
 }
@@ -126,29 +126,6 @@ pub async fn serve(
     tokio::select! {
         ended = server.into_future() => ended,
         () = drained => Ok(()),
-    }
-}
-
-/// Write batches on their way to a database server at a time. Its queue of writers can come to a standstill when many wait in
-/// it (sqld 0.24 with two dozen writers does within half a minute), and waits for nothing then but its own restart.
-const WRITERS: usize = 2;
-
-/// A database server that is spared a crowd of writers; they wait here instead.
-struct InTurn {
-    database: HranaDatabase,
-    writers: Semaphore,
-}
-
-impl Database for InTurn {
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>> {
-        Box::pin(async move {
-            let _turn = match mode {
-                Mode::Read => None,
-                // It is never closed.
-                Mode::Write => self.writers.acquire().await.ok(),
-            };
-            self.database.batch(mode, statements).await
-        })
     }
 }
 

@@ -23,7 +23,7 @@ use tracing::{
 use super::jwt;
 use crate::{
     auth::keys::MasterKey,
-    db::hrana::HranaDatabase,
+    db::hrana::{HranaDatabase, RelayedDatabase},
     edge::{Edge, PrivateAddresses, Settings},
     error::ApiError,
     ports::{Background, Clock, HttpClient, HttpError, Ports, Random},
@@ -92,10 +92,11 @@ fn configure(ports: HostPorts, variable: impl Fn(&str) -> Option<String>) -> Res
         }
     };
     let (url, token) = (required("ROOST_DATABASE_URL")?, optional("ROOST_DATABASE_TOKEN"));
-    let database = HranaDatabase::new(ports.http.clone(), &url, token.as_deref())
+    let (http, clock, random) = (ports.http.clone(), ports.clock.clone(), ports.random.clone());
+    let database = HranaDatabase::new(http, clock, random, &url, token.as_deref())
         .map_err(|error| wrong("ROOST_DATABASE_URL", &error))?;
     let ports = Ports {
-        database: Arc::new(database),
+        database: Arc::new(RelayedDatabase::new(database)),
         http: ports.http,
         clock: ports.clock,
         random: ports.random,

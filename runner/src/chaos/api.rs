@@ -41,6 +41,8 @@ pub struct Run {
     pub agent: Worker,
     /// Where it stands.
     pub phase: String,
+    /// What it wants of a person, if it waits for one.
+    pub waits: Option<String>,
     /// The reply, or the code of the failure.
     pub outcome: Option<String>,
 }
@@ -146,6 +148,15 @@ impl Api {
                 return Ok(events);
             }
         }
+    }
+
+    /// Resumes a run that was kept from runners, as a person does who has looked at it.
+    ///
+    /// # Errors
+    /// When the edge refuses or stays away.
+    pub async fn resume(&self, run: RunId) -> Result<(), Failure> {
+        let _: Value = self.post(&format!("runs/{run}/resume"), &json!({})).await?;
+        Ok(())
     }
 
     async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {

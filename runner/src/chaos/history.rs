@@ -79,7 +79,8 @@ pub struct History {
     pub restless: usize,
 }
 
-/// Waits until nothing moves any more; gives how many still do when the time is over.
+/// Waits until nothing moves any more; gives how many still do when the time is over. Runs that too many runners died
+/// under are resumed then, as a person does who knows that it was not the run's fault.
 ///
 /// # Errors
 /// When the edge stays away.
@@ -87,11 +88,22 @@ pub async fn settle(stage: &Stage) -> Result<usize, Failure> {
     let until = Instant::now() + SETTLED_WITHIN;
     loop {
         let moving = moving(stage).await?;
-        if moving == 0 || Instant::now() >= until {
+        let over = Instant::now() >= until;
+        if over || (moving == 0 && resume(stage).await? == 0) {
             return Ok(moving);
         }
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Resumes the runs that are kept from runners; gives how many there were.
+async fn resume(stage: &Stage) -> Result<usize, Failure> {
+    let mut waiting = stage.api.runs(Some("waiting")).await?;
+    waiting.retain(|run| run.waits.as_deref() == Some("poisoned"));
+    for run in &waiting {
+        stage.api.resume(run.id).await?;
+    }
+    Ok(waiting.len())
 }
 
 /// Runs that have not ended and effects that will still be tried or looked for.

@@ -145,7 +145,13 @@ impl Report {
                     counts.accepted, counts.webhooks, counts.requests
                 ),
             ),
-            row("runs", &counts.runs.to_string()),
+            row(
+                "runs",
+                &format!(
+                    "{} · kept back after crashes, then resumed by a person: {}",
+                    counts.runs, counts.kept_back
+                ),
+            ),
             row(
                 "replies",
                 &format!(

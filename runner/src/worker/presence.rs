@@ -15,10 +15,11 @@ use crate::{
 
 /// How long the worker waits for the first answer before it begins without.
 const FIRST: Duration = Duration::from_millis(500);
-/// Pauses before a connection that ended is opened again: this, doubling, at most [`LONGEST_PAUSE`]. The edge gives the
+/// Pauses before a connection that ended is opened again: this, doubling, at most [`LONGEST_PAUSE`], because a death is seen
+/// late for as long as it lasts after an edge has come back. The edge gives the
 /// first try its grace.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long an edge that does not watch is left alone: another one may have taken its place by then.
 const UNWATCHED: Duration = Duration::from_secs(60);
 

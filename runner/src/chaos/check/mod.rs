@@ -64,6 +64,8 @@ pub struct Counts {
     pub answers: usize,
     /// Times the model was asked again for what had not been journaled.
     pub repeated: usize,
+    /// Times a run was kept from runners because too many had died under it, and a person resumed it.
+    pub kept_back: usize,
     /// Leases that did not end by their run's own doing.
     pub broken_leases: usize,
 }
@@ -209,6 +211,10 @@ impl Checker<'_> {
             .iter()
             .filter(|event| matches!(event.body, EventBody::ModelAnswered(_)));
         self.counts.answers += answers.count();
+        let kept_back = journal
+            .iter()
+            .filter(|event| matches!(event.body, EventBody::Poisoned { .. }));
+        self.counts.kept_back += kept_back.count();
     }
 
     /// The model is asked again for an answer only where a lease was broken before the answer was journaled.
