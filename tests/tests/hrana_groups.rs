@@ -9,17 +9,15 @@ use roost_edge::{
 };
 use roost_tests::Sqld;
 
-async fn fresh(sqld: &Sqld) -> Arc<dyn Database> {
+async fn fresh(sqld: &Sqld) -> Result<Arc<dyn Database>, Box<dyn std::error::Error>> {
     let address = DatabaseAddress::Server {
         url: sqld.url(),
         token: None,
     };
-    let database = ports(&address).expect("ports").database;
+    let database = ports(&address)?.database;
     let table = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT";
-    write(&database, vec![Statement::new(table, vec![])])
-        .await
-        .expect("a table");
-    database
+    write(&database, vec![Statement::new(table, vec![])]).await?;
+    Ok(database)
 }
 
 async fn write(
@@ -41,7 +39,7 @@ fn insert(id: i64, text: Value) -> Statement {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_of_one_transaction_fail_alone() {
     let sqld = Sqld::start().await;
-    let database = fresh(&sqld).await;
+    let database = fresh(&sqld).await.expect("a table");
     let batches = (0..300_i64).map(|number| {
         let database = database.clone();
         async move {
@@ -79,7 +77,7 @@ async fn batches_of_one_transaction_fail_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_undoes_the_transaction_is_answered_to_all_who_shared_it() {
     let sqld = Sqld::start().await;
-    let database = fresh(&sqld).await;
+    let database = fresh(&sqld).await.expect("a table");
     let batches = (0..60_i64).map(|number| {
         let database = database.clone();
         async move {
