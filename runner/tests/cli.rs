@@ -4,8 +4,9 @@
 
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 11] = [
-    "demo", "up", "edge", "runner", "sprites", "migrate", "token", "code", "send", "doctor", "config",
+const COMMANDS: [&str; 13] = [
+    "demo", "up", "edge", "runner", "sprites", "migrate", "backup", "restore", "token", "code", "send",
+    "doctor", "config",
 ];
 
 fn roost(arguments: &[&str]) -> Output {

@@ -58,7 +58,7 @@ impl Drop for Up {
 }
 
 #[test]
-fn a_data_directory_serves_one_process_at_a_time_and_keeps_its_key() {
+fn a_data_directory_serves_one_process_at_a_time_and_is_backed_up_and_restored() {
     let data = tempfile::tempdir().unwrap();
     let path = data.path().to_str().unwrap();
     let mut first = Up::start(path);
@@ -78,10 +78,21 @@ fn a_data_directory_serves_one_process_at_a_time_and_keeps_its_key() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("data_directory_in_use"), "{said}");
+    let refused = String::from_utf8(second.stderr).unwrap();
+    assert!(refused.contains("data_directory_in_use"), "{refused}");
+
+    let backup: Value = serde_json::from_str(&said(&["backup", "--data", path, "--json"])).unwrap();
+    assert_eq!(backup["faults"], json!([]));
+    assert_eq!(backup["master_key"], json!(key_file));
+    let backup = backup["to"].as_str().unwrap();
+    let restore = ["restore", backup, "--data", path];
+    let refused = roost(&restore).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("is in use; stop the edge"), "{refused}");
 
     assert_eq!(first.end(Signal::TERM), Some(0));
+    assert!(said(&restore).contains("The one before is kept as"));
     let mut again = Up::start(path);
     assert_eq!(std::fs::read_to_string(&key_file).unwrap(), key);
     assert_eq!(again.end(Signal::INT), Some(0));

@@ -9,7 +9,6 @@
 //! the writer waits only for the last bit of it, when the log has grown long enough to be begun anew.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,10 +18,14 @@ use std::{
     time::Duration,
 };
 
-use futures::{executor::block_on, future::BoxFuture};
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Database, DbError, Mode, Row, Rows, Statement, Value};
+use super::{
+    Database, DbError, Mode, Rows, Statement,
+    claim::Claim,
+    connection::{Connection, HalfDone, Outcome, stopped},
+};
 
 /// Batches that may wait for the writer; more are answered [`DbError::Unavailable`].
 const QUEUE: usize = 4096;
@@ -41,8 +44,6 @@ pub struct EmbeddedDatabase {
     next_reader: AtomicUsize,
 }
 
-type Outcome = Result<Vec<Rows>, DbError>;
-
 struct Job {
     statements: Vec<Statement>,
     done: oneshot::Sender<Outcome>,
@@ -52,21 +53,23 @@ impl EmbeddedDatabase {
     /// Opens (and creates, where it is missing) the database at `path`.
     ///
     /// # Errors
-    /// When the file can't be opened or is no database.
+    /// When the file can't be opened, is no database, or is being restored.
     pub fn open(path: &Path) -> Result<Self, DbError> {
+        // The threads outlive this by a moment; the file is in use until the last of them has let go of it.
+        let claim = Arc::new(Claim::shared(path)?);
         let (writer, jobs) = mpsc::channel(QUEUE);
         let log = Arc::new(Log::default());
         let writers_log = log.clone();
-        spawn("roost-writer", path, WRITER_PRAGMAS, move |connection| {
+        spawn("roost-writer", path, &claim, WRITER_PRAGMAS, move |connection| {
             write_groups(connection, jobs, &writers_log);
         })?;
-        spawn("roost-copier", path, WRITER_PRAGMAS, move |connection| {
+        spawn("roost-copier", path, &claim, WRITER_PRAGMAS, move |connection| {
             copy_log(connection, &log);
         })?;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             let (reader, jobs) = mpsc::channel(QUEUE);
-            spawn("roost-reader", path, READER_PRAGMAS, move |connection| {
+            spawn("roost-reader", path, &claim, READER_PRAGMAS, move |connection| {
                 read_batches(connection, jobs);
             })?;
             readers.push(reader);
@@ -103,10 +106,6 @@ impl Database for EmbeddedDatabase {
     }
 }
 
-fn stopped() -> DbError {
-    DbError::Unavailable("it has been closed".into())
-}
-
 const WRITER_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -65536; \
      PRAGMA temp_store = MEMORY;";
@@ -116,20 +115,25 @@ const READER_PRAGMAS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000
 fn spawn(
     name: &str,
     path: &Path,
+    claim: &Arc<Claim>,
     pragmas: &'static str,
     work: impl FnOnce(Connection) + Send + 'static,
 ) -> Result<(), DbError> {
     let path = PathBuf::from(path);
+    let claim = claim.clone();
     let (opened, outcome) = std::sync::mpsc::channel();
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(move || match Connection::open(&path, pragmas) {
-            Ok(connection) => {
-                if opened.send(Ok(())).is_ok() {
-                    work(connection);
+        .spawn(move || {
+            match Connection::open(&path, pragmas) {
+                Ok(connection) => {
+                    if opened.send(Ok(())).is_ok() {
+                        work(connection);
+                    }
                 }
+                Err(error) => drop(opened.send(Err(error))),
             }
-            Err(error) => drop(opened.send(Err(error))),
+            drop(claim);
         })
         .map_err(|error| DbError::Unavailable(error.to_string()))?;
     outcome
@@ -142,7 +146,7 @@ fn spawn(
 struct Log {
     /// There are commits that have not been copied.
     grown: AtomicBool,
-    /// The log is long and nearly all of it is copied: the moment to begin it anew.
+    /// The log is long and all of it was copied: the moment to begin it anew.
     long: AtomicBool,
     /// The writer is gone.
     closed: AtomicBool,
@@ -159,12 +163,20 @@ fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: 
         group.answer(&committed);
         log.grown.store(true, Ordering::Release);
         if log.long.swap(false, Ordering::AcqRel)
-            && let Err(error) = connection.run("PRAGMA wal_checkpoint(RESTART)")
+            && let Err(error) = begin_anew(&mut connection)
         {
             tracing::warn!("the write-ahead log could not be begun anew: {error}");
         }
     }
     log.closed.store(true, Ordering::Release);
+}
+
+/// Begins the log anew unless somebody still reads it: a backup may for minutes, and requests must not wait for that.
+fn begin_anew(connection: &mut Connection) -> Result<(), DbError> {
+    connection.run("PRAGMA busy_timeout = 20")?;
+    let begun = connection.run("PRAGMA wal_checkpoint(RESTART)");
+    connection.run("PRAGMA busy_timeout = 5000")?;
+    begun
 }
 
 /// Batches that are written in one transaction.
@@ -209,7 +221,7 @@ impl Group {
         connection.run("BEGIN IMMEDIATE")?;
         for job in &self.jobs {
             let result = connection.savepoint(&job.statements);
-            if connection.inner.is_autocommit() {
+            if connection.is_autocommit() {
                 return result.and(Err(stopped()));
             }
             self.results.push(result);
@@ -226,9 +238,6 @@ impl Group {
     }
 }
 
-/// A batch failed after it had written something.
-struct HalfDone;
-
 fn copy_log(mut connection: Connection, log: &Log) {
     while !log.closed.load(Ordering::Acquire) {
         thread::sleep(COPY_EVERY);
@@ -238,11 +247,14 @@ fn copy_log(mut connection: Connection, log: &Log) {
         match connection.statement(&Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new())) {
             // One row: whether it was blocked, pages in the log, pages copied.
             Ok(rows) => {
-                let pages = rows
-                    .first()
-                    .and_then(|row| row.integer(1).ok())
-                    .unwrap_or_default();
-                log.long.store(pages > LONG_LOG, Ordering::Release);
+                let number = |column| {
+                    let row = rows.first();
+                    row.and_then(|row| row.integer(column).ok()).unwrap_or_default()
+                };
+                let (pages, copied) = (number(1), number(2));
+                // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
+                log.long
+                    .store(pages > LONG_LOG && copied == pages, Ordering::Release);
             }
             Err(error) => tracing::warn!("the write-ahead log could not be copied: {error}"),
         }
@@ -256,140 +268,5 @@ fn read_batches(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
             connection.run("COMMIT").and(rows)
         });
         drop(job.done.send(result));
-    }
-}
-
-/// A connection with its prepared statements.
-struct Connection {
-    // Field order is drop order: statements before the connection they belong to.
-    prepared: HashMap<String, libsql::Statement>,
-    inner: libsql::Connection,
-    _database: libsql::Database,
-}
-
-impl Connection {
-    fn open(path: &Path, pragmas: &str) -> Result<Self, DbError> {
-        let database =
-            block_on(libsql::Builder::new_local(path).build()).map_err(|error| from_libsql(&error))?;
-        let inner = database.connect().map_err(|error| from_libsql(&error))?;
-        block_on(inner.execute_batch(pragmas)).map_err(|error| from_libsql(&error))?;
-        Ok(Self {
-            prepared: HashMap::new(),
-            inner,
-            _database: database,
-        })
-    }
-
-    fn run(&mut self, sql: &'static str) -> Result<(), DbError> {
-        self.statement(&Statement::new(sql, Vec::new())).map(drop)
-    }
-
-    /// Runs a batch inside the open transaction. What fails while it only reads has nothing to be undone.
-    fn attempt(&mut self, statements: &[Statement]) -> Result<Outcome, HalfDone> {
-        let reads = statements
-            .iter()
-            .take_while(|statement| statement.guard.is_some())
-            .count();
-        let mut results = Vec::with_capacity(statements.len());
-        for (place, statement) in statements.iter().enumerate() {
-            match self.guarded(statement) {
-                Ok(rows) => results.push(rows),
-                Err(error) if place < reads => return Ok(Err(error)),
-                Err(_) => return Err(HalfDone),
-            }
-        }
-        Ok(Ok(results))
-    }
-
-    /// Runs a batch inside the open transaction; what it did is undone if it fails.
-    fn savepoint(&mut self, statements: &[Statement]) -> Outcome {
-        self.run("SAVEPOINT batch")?;
-        let rows = self.statements(statements);
-        if rows.is_err() {
-            self.run("ROLLBACK TO batch")?;
-        }
-        self.run("RELEASE batch")?;
-        rows
-    }
-
-    fn statements(&mut self, statements: &[Statement]) -> Outcome {
-        statements
-            .iter()
-            .map(|statement| self.guarded(statement))
-            .collect()
-    }
-
-    fn guarded(&mut self, statement: &Statement) -> Result<Rows, DbError> {
-        let rows = self.statement(statement)?;
-        match statement.guard {
-            Some(code) if rows.is_empty() => Err(DbError::Refused { code }),
-            _ => Ok(rows),
-        }
-    }
-
-    fn statement(&mut self, statement: &Statement) -> Result<Rows, DbError> {
-        if !self.prepared.contains_key(statement.sql.as_ref()) {
-            let prepared =
-                block_on(self.inner.prepare(&statement.sql)).map_err(|error| from_libsql(&error))?;
-            self.prepared.insert(statement.sql.to_string(), prepared);
-        }
-        let Some(prepared) = self.prepared.get(statement.sql.as_ref()) else {
-            return Err(stopped());
-        };
-        let args: Vec<libsql::Value> = statement.args.iter().map(to_libsql).collect();
-        let result = block_on(fetch(prepared, args)).map_err(|error| from_libsql(&error));
-        prepared.reset();
-        result
-    }
-}
-
-async fn fetch(statement: &libsql::Statement, args: Vec<libsql::Value>) -> Result<Rows, libsql::Error> {
-    let columns = i32::try_from(statement.column_count()).unwrap_or(0);
-    if columns == 0 {
-        statement.run(args).await?;
-        return Ok(Rows::new());
-    }
-    let mut found = statement.query(args).await?;
-    let mut rows = Rows::new();
-    while let Some(row) = found.next().await? {
-        let values: Result<Vec<Value>, libsql::Error> = (0..columns)
-            .map(|column| row.get_value(column).map(from_value))
-            .collect();
-        rows.push(Row(values?));
-    }
-    Ok(rows)
-}
-
-fn to_libsql(value: &Value) -> libsql::Value {
-    match value {
-        Value::Null => libsql::Value::Null,
-        Value::Integer(number) => libsql::Value::Integer(*number),
-        Value::Real(number) => libsql::Value::Real(*number),
-        Value::Text(text) => libsql::Value::Text(text.clone()),
-        Value::Blob(bytes) => libsql::Value::Blob(bytes.to_vec()),
-    }
-}
-
-fn from_value(value: libsql::Value) -> Value {
-    match value {
-        libsql::Value::Null => Value::Null,
-        libsql::Value::Integer(number) => Value::Integer(number),
-        libsql::Value::Real(number) => Value::Real(number),
-        libsql::Value::Text(text) => Value::Text(text),
-        libsql::Value::Blob(bytes) => Value::Blob(bytes.into()),
-    }
-}
-
-/// [SQLite's result codes](https://www.sqlite.org/rescode.html) that pass by themselves or by a person's help:
-/// busy, locked, out of memory, read-only, I/O error, full, can't open.
-const PASSING: [i32; 7] = [5, 6, 7, 8, 10, 13, 14];
-
-fn from_libsql(error: &libsql::Error) -> DbError {
-    match error {
-        libsql::Error::SqliteFailure(code, message) if PASSING.contains(&(code & 0xff)) => {
-            DbError::Unavailable(message.clone())
-        }
-        libsql::Error::ConnectionFailed(message) => DbError::Unavailable(message.clone()),
-        other => DbError::Sql(other.to_string()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An edge serves only a database whose schema is exactly the one it was built for; any other answers 503 and says why.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use roost_shared::UnixMillis;
 
@@ -26,6 +26,13 @@ const MIGRATIONS: &[(&str, &str)] = &[
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \
      applied_at INTEGER NOT NULL)";
 
+/// Yields 0 where no migration was ever applied; else [`APPLIED`] may be asked.
+pub(super) const IS_MIGRATED: &str =
+    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'";
+
+/// Yields how many migrations were applied.
+pub(super) const APPLIED: &str = "SELECT count(*) FROM migrations";
+
 /// How a database's schema stands to this edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
@@ -47,22 +54,27 @@ pub enum Schema {
     },
 }
 
+impl Schema {
+    /// The schema after `found` migrations.
+    pub fn of(found: usize) -> Self {
+        let wanted = MIGRATIONS.len();
+        match found.cmp(&wanted) {
+            Ordering::Equal => Self::Current,
+            Ordering::Less => Self::Older { found, wanted },
+            Ordering::Greater => Self::Newer { found, wanted },
+        }
+    }
+}
+
 /// Looks at the schema.
 ///
 /// # Errors
 /// When the database can't be read.
 pub async fn inspect(database: &Arc<dyn Database>) -> Result<Schema, DbError> {
-    let exists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'";
-    let wanted = MIGRATIONS.len();
-    if count(database, exists).await? == 0 {
-        return Ok(Schema::Older { found: 0, wanted });
+    if count(database, IS_MIGRATED).await? == 0 {
+        return Ok(Schema::of(0));
     }
-    let found = count(database, "SELECT count(*) FROM migrations").await?;
-    Ok(match found.cmp(&wanted) {
-        std::cmp::Ordering::Equal => Schema::Current,
-        std::cmp::Ordering::Less => Schema::Older { found, wanted },
-        std::cmp::Ordering::Greater => Schema::Newer { found, wanted },
-    })
+    Ok(Schema::of(count(database, APPLIED).await?))
 }
 
 /// Brings the schema up to date and gives the names of the migrations it applied. A newer schema is left alone.

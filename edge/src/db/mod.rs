@@ -5,6 +5,14 @@
 //! depends on is a [guard](Statement::guard) inside it, which turns the whole batch into a no-op when it does not hold.
 
 #[cfg(not(target_family = "wasm"))]
+pub mod backup;
+#[cfg(not(target_family = "wasm"))]
+pub mod checkup;
+#[cfg(not(target_family = "wasm"))]
+mod claim;
+#[cfg(not(target_family = "wasm"))]
+mod connection;
+#[cfg(not(target_family = "wasm"))]
 pub mod embedded;
 pub mod hrana;
 pub mod migrate;

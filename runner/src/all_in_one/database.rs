@@ -1,10 +1,11 @@
 //! The edge's database: where it is, and bringing it up to date.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use roost_edge::{
     db::{
         Database, DbError,
+        checkup::{self, Checkup, Depth},
         migrate::{self, Schema},
     },
     edge::DEFAULT_WORKSPACE,
@@ -12,6 +13,7 @@ use roost_edge::{
     setup,
 };
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::{
     cli::Failure,
@@ -52,6 +54,24 @@ pub async fn look(config: &Config) -> Result<Look, Failure> {
         Schema::Current => Ok(Look::Current),
         Schema::Older { .. } => Ok(Look::Outdated),
         Schema::Newer { found, wanted } => Err(newer(found, wanted)),
+    }
+}
+
+/// Checks the configured database where it is a file: SQLite's own checks, and that journals have no gaps. Nothing for a
+/// server, which looks after itself.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn check(config: &Config) -> Result<Option<Checkup>, Failure> {
+    let DatabaseAddress::File(file) = address(config)? else {
+        return Ok(None);
+    };
+    let (done, outcome) = oneshot::channel();
+    // Not one of the runtime's threads, for which it would wait at its end however long they take.
+    thread::spawn(move || drop(done.send(checkup::check(&file, Depth::Quick))));
+    match outcome.await {
+        Ok(found) => found.map(Some).map_err(failure),
+        Err(_) => Err(Failure::failed("internal", "the check ended without a result")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: it starts an edge, prepares its database and signs with its master key; whatever works with the edge after
 //! that, the runner in the same process included, speaks to it over HTTP like any other.
 
+pub mod backup;
 pub mod database;
 pub mod edge;
 pub mod house;

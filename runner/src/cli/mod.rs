@@ -3,6 +3,7 @@
 //! Invariants: data goes to standard output, everything else to standard error; an error is one sentence that says what
 //! to do; the exit code is 0 for ok, 1 for failed, 2 for wrong usage or configuration.
 
+mod backup;
 mod code;
 mod config;
 mod demo;
@@ -12,6 +13,7 @@ mod failure;
 mod migrate;
 mod options;
 mod output;
+mod restore;
 mod runner;
 mod send;
 mod shutdown;
@@ -52,6 +54,8 @@ enum Command {
     Runner(runner::Args),
     Sprites(sprites::Args),
     Migrate(migrate::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Token(token::Args),
     Code(code::Args),
     Send(send::Args),
@@ -82,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => (args.output.format(), doctor::run(args)),
         Command::Edge(args) => (args.output.format(), edge::run(args)),
         Command::Migrate(args) => (args.output.format(), migrate::run(args)),
+        Command::Backup(args) => (args.output.format(), backup::run(args)),
+        Command::Restore(args) => (args.output.format(), restore::run(args)),
         Command::Token(args) => (args.output.format(), token::run(args)),
         Command::Code(args) => (args.output.format(), code::run(args)),
         Command::Config(args) => (Format::Text, config::run(&args)),

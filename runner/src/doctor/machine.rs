@@ -95,7 +95,7 @@ pub(super) async fn database(patient: &Patient) -> Option<Finding> {
     }
     let database = config.edge.database.clone()?;
     Some(match timeout(PATIENCE, database::look(&config)).await {
-        Ok(Ok(database::Look::Current)) => Finding::ok(CHECK, format!("{database} is up to date")),
+        Ok(Ok(database::Look::Current)) => wholeness(CHECK, &database, &config).await,
         Ok(Ok(database::Look::Outdated)) => Finding::fail(
             CHECK,
             format!("{database} lacks migrations; run `roost migrate --database {database}`"),
@@ -137,6 +137,36 @@ pub(super) async fn isolation(config: &Config) -> Finding {
         Err(_) => Finding::fail(
             CHECK,
             "a sprite started for trial does not answer; look at the machine's load",
+        ),
+    }
+}
+
+/// How whole a database is that is up to date.
+async fn wholeness(check: &'static str, database: &str, config: &Config) -> Finding {
+    match timeout(PATIENCE, database::check(config)).await {
+        Ok(Ok(None)) => Finding::ok(check, format!("{database} is up to date")),
+        Ok(Ok(Some(found))) => match found.faults.as_slice() {
+            [] => Finding::ok(
+                check,
+                format!(
+                    "{database} is up to date and whole: {} deliveries, {} runs, {} events",
+                    found.deliveries, found.runs, found.events
+                ),
+            ),
+            faults => Finding::fail(
+                check,
+                format!(
+                    "{database} is damaged: {}; stop the edge and `roost restore` a backup",
+                    faults.join(", ")
+                ),
+            ),
+        },
+        Ok(Err(failure)) => Finding::fail(check, failure.to_string()),
+        Err(_) => Finding::ok(
+            check,
+            format!(
+                "{database} is up to date, and too large to be checked just now; `roost backup` checks the copy it makes"
+            ),
         ),
     }
 }
