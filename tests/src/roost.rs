@@ -18,7 +18,16 @@ impl RoostProcess {
     /// When the binary is not built.
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments).env_clear();
+        command.args(arguments);
+        Self::of(&format!("roost {}", arguments.join(" ")), command, variables)
+    }
+
+    /// Starts a command that becomes `roost`, with the same environment.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn of(name: &str, mut command: Command, variables: &[(&str, &str)]) -> Self {
+        command.env_clear();
         let inherited = ["PATH", "HOME"]
             .into_iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -27,7 +36,7 @@ impl RoostProcess {
             .env("RUST_BACKTRACE", "1")
             .envs(variables.iter().copied());
         Self {
-            process: Process::start(&format!("roost {}", arguments.join(" ")), command),
+            process: Process::start(name, command),
         }
     }
 
