@@ -1,6 +1,7 @@
 //! The edge itself: its ports, its keys, and what it keeps in memory between requests, all of which can be lost.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +43,8 @@ pub struct Settings {
     /// Leases in a row that may end without a word and without progress; then the run is kept from runners until a person
     /// has looked at it.
     pub crash_limit: u32,
+    /// Days after which headers and bodies of deliveries are removed; without, they are kept for ever.
+    pub keep_payloads_days: Option<NonZeroU32>,
     /// How often a waiting request looks again where no bell can reach it.
     pub look_again: Duration,
     /// Whether replies may be sent to private and loopback addresses.
@@ -65,6 +68,7 @@ impl Settings {
             lease: Duration::from_secs(30),
             send_within: SEND_WITHIN,
             crash_limit: 5,
+            keep_payloads_days: NonZeroU32::new(30),
             look_again: Duration::from_millis(500),
             private_addresses: PrivateAddresses::Refused,
         }

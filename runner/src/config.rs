@@ -63,6 +63,8 @@ pub struct EdgeConfig {
     pub send_within_s: u64,
     /// Leases in a row that may end without a sign of life and without progress; then the run waits for a person.
     pub crash_limit: u32,
+    /// Days after which headers and bodies of deliveries are removed; 0: never.
+    pub keep_payloads_days: u32,
     /// Whether replies may go to private and loopback addresses.
     pub private_addresses: PrivateAddresses,
 }
@@ -79,6 +81,7 @@ impl Default for EdgeConfig {
             lease_s: 30,
             send_within_s: 60,
             crash_limit: 5,
+            keep_payloads_days: 30,
             private_addresses: PrivateAddresses::Refused,
         }
     }

@@ -179,24 +179,17 @@ pub(super) async fn show(
             Some(reason) => p { "It was ignored: " bdi { (reason) } "." },
             None => p { "What follows from it: " (follows(delivery)) "." },
         }
-        form.row method="post" action={ "/admin/deliveries/" (delivery.id) "/replay" } {
-            button { "Replay it" }
-            span.muted { "It is routed again by the set-up of today, to agents that have not had it." }
+        @if !matches!(detail.body, RawBody::RemovedAfterDays(_)) {
+            form.row method="post" action={ "/admin/deliveries/" (delivery.id) "/replay" } {
+                button { "Replay it" }
+                span.muted { "It is routed again by the set-up of today, to agents that have not had it." }
+            }
         }
         @if let Some(effect) = &detail.acknowledgement {
             h2 { "The sign of life" }
             (show::effect(now, effect))
         }
-        h2 { "Headers" }
-        p.muted { "As the sender sent them; credentials are not kept." }
-        dl.fields {
-            @for (name, value) in &detail.headers {
-                dt { bdi { (name) } }
-                dd { code { bdi { (value) } } }
-            }
-        }
-        h2 { "Body" }
-        (body(&detail))
+        (payload(&detail))
     };
     Ok(layout::page(&visitor, Section::Deliveries, "A delivery", &main))
 }
@@ -272,8 +265,29 @@ pub(super) async fn replay_span(
     Ok(Redirect::to(&to).into_response())
 }
 
-fn body(detail: &DeliveryDetail) -> Markup {
-    match &detail.body {
+/// Headers and body, or that they are gone.
+fn payload(detail: &DeliveryDetail) -> Markup {
+    if let RawBody::RemovedAfterDays(days) = detail.body {
+        return html! {
+            p.muted { "The payload was removed after " (text::count(days, "day")) ", so it can't be replayed." }
+        };
+    }
+    html! {
+        h2 { "Headers" }
+        p.muted { "As the sender sent them; credentials are not kept." }
+        dl.fields {
+            @for (name, value) in &detail.headers {
+                dt { bdi { (name) } }
+                dd { code { bdi { (value) } } }
+            }
+        }
+        h2 { "Body" }
+        (body(&detail.body))
+    }
+}
+
+fn body(body: &RawBody) -> Markup {
+    match body {
         RawBody::Text(body) => {
             let pretty = serde_json::from_str::<serde_json::Value>(body)
                 .ok()
@@ -291,5 +305,6 @@ fn body(detail: &DeliveryDetail) -> Markup {
             p.muted { "It is not text; in base 64:" }
             (show::block(body))
         },
+        RawBody::RemovedAfterDays(_) => html! {},
     }
 }

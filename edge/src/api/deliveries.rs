@@ -86,6 +86,8 @@ pub enum RawBody {
     Text(String),
     /// It is not.
     Base64(String),
+    /// It was removed, with the headers, after so many days.
+    RemovedAfterDays(u64),
 }
 
 // What follows from a delivery is written in its batch, at the same moment. So its work item's id begins with the same
@@ -175,7 +177,7 @@ pub(crate) async fn detail(person: &Person, delivery: DeliveryId) -> Result<Deli
         .read(vec![
             scope.sql(select_deliveries!("AND d.id = ?2"), [delivery.into()]),
             scope.sql(
-                "SELECT body FROM deliveries WHERE workspace_id = ?1 AND id = ?2",
+                "SELECT body, removed_after FROM deliveries WHERE workspace_id = ?1 AND id = ?2",
                 [delivery.into()],
             ),
             effects::by_key(scope, format!("{delivery}/ack")),
@@ -196,6 +198,9 @@ pub(crate) async fn detail(person: &Person, delivery: DeliveryId) -> Result<Deli
 }
 
 fn raw(row: &Row) -> Result<RawBody, ValueError> {
+    if row.optional_integer(1)?.is_some() {
+        return Ok(RawBody::RemovedAfterDays(row.unsigned(1)?));
+    }
     let body = body::unpack(&row.blob(0)?).ok_or(ValueError {
         column: 0,
         expected: "a packed body",

@@ -21,6 +21,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("0004_outbox", include_str!("../../../migrations/0004_outbox.sql")),
     ("0005_lanes", include_str!("../../../migrations/0005_lanes.sql")),
+    (
+        "0006_payloads",
+        include_str!("../../../migrations/0006_payloads.sql"),
+    ),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

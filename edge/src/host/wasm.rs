@@ -1,10 +1,11 @@
-//! What the wasm hosts have in common: an edge per request, four variables, the limits of a call, and a log.
+//! What the wasm hosts have in common: an edge per request, its variables, the limits of a call, and a log.
 //!
 //! Invariant: an edge lives for one request. These runtimes tie every socket, timer and waker to the request that began
 //! it, so of one request only plain data may serve another: the kept snapshots and credentials.
 
 use std::{
     fmt,
+    num::NonZeroU32,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -91,6 +92,12 @@ fn configure(ports: HostPorts, variable: impl Fn(&str) -> Option<String>) -> Res
             ));
         }
     };
+    if let Some(days) = optional("ROOST_KEEP_PAYLOADS_DAYS") {
+        let days: u32 = days
+            .parse()
+            .map_err(|_| wrong("ROOST_KEEP_PAYLOADS_DAYS", &"it is a number of days, 0 for ever"))?;
+        settings.keep_payloads_days = NonZeroU32::new(days);
+    }
     let (url, token) = (required("ROOST_DATABASE_URL")?, optional("ROOST_DATABASE_TOKEN"));
     let (http, clock, random) = (ports.http.clone(), ports.clock.clone(), ports.random.clone());
     let database = HranaDatabase::new(http, clock, random, &url, token.as_deref())

@@ -11,6 +11,7 @@ pub mod github;
 mod lane;
 #[cfg(test)]
 mod mutation;
+pub(crate) mod payloads;
 mod plan;
 mod receive;
 pub mod replay;

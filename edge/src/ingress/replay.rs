@@ -73,7 +73,7 @@ struct Stored {
 /// Replays one delivery.
 ///
 /// # Errors
-/// 404, 403 `integration_disabled`, or 400 when the body is no longer understood.
+/// 404, 403 `integration_disabled`, 410 `payload_removed`, or 400 when the body is no longer understood.
 pub(crate) async fn replay(edge: &Arc<Edge>, scope: &Scope, id: DeliveryId) -> Result<Replayed, ApiError> {
     for _ in 0..ATTEMPTS {
         let config = edge.configs.reload(scope).await?;
@@ -103,7 +103,7 @@ pub(crate) async fn replay_span(
         .query(
             "SELECT id FROM deliveries WHERE workspace_id = ?1 AND id >= ?2 AND (?3 IS NULL OR id < ?3) \
              AND (?4 IS NULL OR id > ?4) AND (?5 IS NULL OR integration_id = ?5) AND verdict = 'ignored' \
-             AND reason = ?6 ORDER BY id LIMIT ?7",
+             AND reason = ?6 AND removed_after IS NULL ORDER BY id LIMIT ?7",
             [
                 first(span.from).into(),
                 span.until.map(first).into(),
@@ -129,7 +129,7 @@ async fn read(scope: &Scope, id: DeliveryId) -> Result<Stored, ApiError> {
             scope.sql(
                 "SELECT d.integration_id, d.headers, d.body, d.received_at, (SELECT w.id FROM work_items w WHERE w.id \
                  BETWEEN substr(d.id, 1, 10) || '0000000000000000' AND substr(d.id, 1, 10) || 'ZZZZZZZZZZZZZZZZ' \
-                 AND w.delivery_id = d.id) FROM deliveries d WHERE d.workspace_id = ?1 AND d.id = ?2",
+                 AND w.delivery_id = d.id), d.removed_after FROM deliveries d WHERE d.workspace_id = ?1 AND d.id = ?2",
                 [id.into()],
             ),
             scope.sql(
@@ -149,6 +149,9 @@ async fn read(scope: &Scope, id: DeliveryId) -> Result<Stored, ApiError> {
     let row = deliveries
         .first()
         .ok_or_else(|| ApiError::not_found("delivery"))?;
+    if let Some(days) = row.optional_integer(5)? {
+        return Err(removed(days));
+    }
     let body = body::unpack(&row.blob(2)?).ok_or(ValueError {
         column: 2,
         expected: "a packed body",
@@ -162,6 +165,16 @@ async fn read(scope: &Scope, id: DeliveryId) -> Result<Stored, ApiError> {
         work_item,
         had_by: agents.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?,
     })
+}
+
+fn removed(days: i64) -> ApiError {
+    ApiError::new(
+        StatusCode::GONE,
+        "payload_removed",
+        format!(
+            "the delivery's payload was removed after {days} days, so it can't be replayed; see keep_payloads_days"
+        ),
+    )
 }
 
 fn headers(stored: std::collections::BTreeMap<String, String>) -> HeaderMap {

@@ -33,6 +33,7 @@ pub(crate) async fn run(edge: &Edge, scope: &Scope) -> Result<TickResponse, DbEr
     let sent = outbox::send_due(edge, scope).await?;
     forget(edge, scope).await?;
     overdue::settle(edge, scope).await?;
+    ingress::payloads::remove_old(edge, scope).await?;
     // A lease that ran out, or a parked run whose time has come, rings for itself.
     edge.bells.ring(&Topic::Work(scope.workspace().into()), 1);
     Ok(TickResponse {

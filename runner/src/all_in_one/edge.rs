@@ -1,6 +1,6 @@
 //! The native edge in this process.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use roost_edge::{
     auth::keys::MasterKey,
@@ -43,6 +43,7 @@ pub async fn bind(config: &Config, master: &MasterKey) -> Result<BoundEdge, Fail
         lease: Duration::from_secs(config.edge.lease_s),
         send_within: Duration::from_secs(config.edge.send_within_s),
         crash_limit: config.edge.crash_limit.max(1),
+        keep_payloads_days: NonZeroU32::new(config.edge.keep_payloads_days),
         private_addresses: match config.edge.private_addresses {
             config::PrivateAddresses::Refused => PrivateAddresses::Refused,
             config::PrivateAddresses::Allowed => PrivateAddresses::Allowed,
