@@ -14,7 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use roost_edge::{
     auth::keys::MasterKey,
-    db::hrana::{HranaDatabase, InvalidAddress},
+    db::hrana::{HranaDatabase, InvalidAddress, RelayedDatabase},
     edge::{Edge, PrivateAddresses, Settings},
     ports::{Background, Clock, HttpClient, Ports},
 };
@@ -101,11 +101,16 @@ pub fn edge(
     chance: Chance,
     skew: Skew,
 ) -> Result<Arc<Edge>, InvalidAddress> {
+    let (clock, random) = (
+        Arc::new(SimulatedClock(skew)),
+        Arc::new(SharedChance::new(chance)),
+    );
+    let server = HranaDatabase::new(database, clock.clone(), random.clone(), "http://database", None)?;
     let ports = Ports {
-        database: Arc::new(HranaDatabase::new(database, "http://database", None)?),
+        database: Arc::new(RelayedDatabase::new(server)),
         http: channels,
-        clock: Arc::new(SimulatedClock(skew)),
-        random: Arc::new(SharedChance::new(chance)),
+        clock,
+        random,
         background: Arc::new(SimulatedBackground),
     };
     let settings = Settings {

@@ -110,7 +110,7 @@ impl Inner {
                     let due = step
                         .condition
                         .as_ref()
-                        .is_none_or(|condition| holds(condition, &result));
+                        .is_none_or(|condition| self.holds(condition, &result));
                     let (rows, error) = match due.then(|| self.statement(&step.stmt)) {
                         None => (None, None),
                         Some(Ok(rows)) => (Some(rows), None),
@@ -129,6 +129,20 @@ impl Inner {
             _ => StreamResult::Error {
                 error: failure("only batches are spoken here", "SIMULATED"),
             },
+        }
+    }
+
+    /// Whether a step is due, by how those before it went.
+    fn holds(&self, condition: &BatchCond, so_far: &BatchResult) -> bool {
+        let at = |step: &u32| usize::try_from(*step).unwrap_or(usize::MAX);
+        match condition {
+            BatchCond::Ok { step } => so_far.step_results.get(at(step)).is_some_and(Option::is_some),
+            BatchCond::Error { step } => so_far.step_errors.get(at(step)).is_some_and(Option::is_some),
+            BatchCond::Not { cond } => !self.holds(cond, so_far),
+            BatchCond::And(list) => list.conds.iter().all(|cond| self.holds(cond, so_far)),
+            BatchCond::Or(list) => list.conds.iter().any(|cond| self.holds(cond, so_far)),
+            BatchCond::IsAutocommit {} => self.connection.is_autocommit(),
+            BatchCond::None => false,
         }
     }
 
@@ -194,19 +208,6 @@ async fn fetch(
         rows.push(Row { values: values? });
     }
     Ok(rows)
-}
-
-/// Whether a step is due, by how those before it went.
-fn holds(condition: &BatchCond, so_far: &BatchResult) -> bool {
-    let at = |step: &u32| usize::try_from(*step).unwrap_or(usize::MAX);
-    match condition {
-        BatchCond::Ok { step } => so_far.step_results.get(at(step)).is_some_and(Option::is_some),
-        BatchCond::Error { step } => so_far.step_errors.get(at(step)).is_some_and(Option::is_some),
-        BatchCond::Not { cond } => !holds(cond, so_far),
-        BatchCond::And(list) => list.conds.iter().all(|cond| holds(cond, so_far)),
-        BatchCond::Or(list) => list.conds.iter().any(|cond| holds(cond, so_far)),
-        BatchCond::None | BatchCond::IsAutocommit {} => false,
-    }
 }
 
 fn failure(message: &str, code: &str) -> Error {
