@@ -54,7 +54,7 @@ fn a_seed_replays_line_by_line_and_in_another_process() {
 #[test]
 fn a_defect_does_not_go_unseen() {
     for sabotage in [Sabotage::LostCommits, Sabotage::NoFence, Sabotage::NoLook] {
-        let seen = (200..203).any(|seed| {
+        let seen = (200..230).any(|seed| {
             let plan = Plan {
                 sabotage,
                 ..short(seed)
