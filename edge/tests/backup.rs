@@ -107,6 +107,8 @@ async fn what_is_damaged_or_foreign_is_neither_backed_up_nor_restored() {
         refuse(&directory.join("gone.db")),
         BackupError::Missing(_)
     ));
+    let nothing = back_up(&directory.join("gone.db"), &directory.join("nowhere/copy.db"));
+    assert!(matches!(nothing, Err(BackupError::Missing(_))), "{nothing:?}");
     let other = directory.join("other.db");
     let foreign = EmbeddedDatabase::open(&other).unwrap();
     let table = Statement::new("CREATE TABLE things (id INTEGER)", vec![]);

@@ -102,6 +102,7 @@ pub fn dated(database: &Path, what: &str, now: UnixMillis) -> PathBuf {
 /// # Errors
 /// See [`BackupError`]; there is no file `to` then.
 pub fn back_up(database: &Path, to: &Path) -> Result<Checkup, BackupError> {
+    must_be_there(database)?;
     if to.exists() {
         return Err(BackupError::Exists(to.into()));
     }
@@ -116,6 +117,7 @@ pub fn back_up(database: &Path, to: &Path) -> Result<Checkup, BackupError> {
 /// # Errors
 /// See [`BackupError`]; the database is as it was then.
 pub fn restore(backup: &Path, database: &Path, aside: &Path) -> Result<(Checkup, Replaced), BackupError> {
+    must_be_there(backup)?;
     let claimed = Claim::alone(database).map_err(|error| unusable(database, error))?;
     let _claim = claimed.ok_or_else(|| BackupError::InUse(database.into()))?;
     if aside.exists() {
@@ -159,11 +161,16 @@ pub enum Replaced {
     Nothing,
 }
 
+fn must_be_there(from: &Path) -> Result<(), BackupError> {
+    if from.is_file() {
+        Ok(())
+    } else {
+        Err(BackupError::Missing(from.into()))
+    }
+}
+
 /// Copies a database as it is at one moment into `draft`, and sees that the copy is whole, ours, and on the disk.
 fn copy(from: &Path, draft: &Path) -> Result<Checkup, BackupError> {
-    if !from.is_file() {
-        return Err(BackupError::Missing(from.into()));
-    }
     let failed = |error| BackupError::Copy {
         path: from.into(),
         error,
