@@ -97,12 +97,13 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     test(toolbox, &[])
 }
 
-/// A cargo command on the simulation's workspace, which builds into the folder of all others and so shares what is built alike.
+/// A cargo command on the simulation's workspace. It builds into a folder of its own: the edge is a library for other languages,
+/// too, and those have no hash in their names, so that the builds of two workspaces would overwrite each other's.
 fn simulation(toolbox: &Toolbox, what: &str) -> Command {
     let mut cargo = cargo(toolbox);
     cargo
         .args([what, "--locked", "--manifest-path", "sim/Cargo.toml"])
-        .env("CARGO_TARGET_DIR", toolbox.workspace().join("target"));
+        .env("CARGO_TARGET_DIR", toolbox.workspace().join("target/sim"));
     cargo
 }
 
