@@ -6,7 +6,7 @@ use bytes::Bytes;
 use roost_runner::sprite::{ExecFrame, ExecRequest, Signal};
 use tokio::time::timeout;
 
-use crate::fixture::{PATIENCE, long, read_exit, read_until, run, running, sh, sprite, until_dead};
+use crate::fixture::{PATIENCE, long, read_exit, read_until, run, sh, sprite, until_dead, until_running};
 
 #[tokio::test]
 async fn a_command_has_both_streams_an_exit_code_and_a_clean_environment() {
@@ -188,7 +188,7 @@ async fn a_signal_reaches_the_command_and_its_children() {
     let script = format!("sleep {mark} & echo begun; wait");
     let mut exec = sprite.exec(sh(&script)).await.unwrap();
     read_until(&mut exec, "begun").await;
-    assert!(running(&mark) > 1);
+    until_running(&mark, 2).await;
     exec.input().signal(Signal::Kill).await.unwrap();
     assert_eq!(read_exit(&mut exec).await.1, 137);
     until_dead(&mark).await;
@@ -205,7 +205,7 @@ async fn a_background_process_does_not_hold_the_exit_back() {
         .unwrap();
     let (_, code) = read_exit(&mut exec).await;
     assert_eq!(code, 0);
-    assert!(running(&mark) > 0, "and lives on");
+    until_running(&mark, 1).await;
     host.stop().await;
     until_dead(&mark).await;
 }

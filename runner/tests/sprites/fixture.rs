@@ -126,12 +126,25 @@ pub(crate) fn long() -> String {
 }
 
 /// How many processes of this machine have the mark among their arguments; pids inside a sprite are its own.
-pub(crate) fn running(mark: &str) -> usize {
+/// A process in the middle of becoming another program shows no arguments, so one look proves no absence.
+fn running(mark: &str) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
         .filter(|arguments| String::from_utf8_lossy(arguments).contains(mark))
         .count()
+}
+
+/// Waits until `count` processes or more run with the mark.
+pub(crate) async fn until_running(mark: &str, count: usize) {
+    let there = timeout(PATIENCE, async {
+        while running(mark) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    there
+        .await
+        .unwrap_or_else(|_| panic!("{} of {count} run with {mark}", running(mark)));
 }
 
 /// Waits until no process with the mark runs.
