@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use roost_shared::{
     event::{Event, EventBody},
-    run::{Phase, RunState},
+    run::{RunState, flaws},
 };
 
 use crate::history::{History, RunTold};
@@ -96,39 +96,19 @@ fn acks(history: &History, offences: &mut Vec<String>) {
     }
 }
 
-/// A journal is gapless and legal, its epochs never fall, and its run has ended.
+/// A journal is gapless and legal, its epochs never fall, a provider takes its transcript, and its run has ended.
 fn journal(told: &RunTold, offences: &mut Vec<String>) {
     let journal = &told.journal;
-    let mut torn = Vec::new();
-    if (0..).zip(journal).any(|(seq, event): (u64, _)| event.seq != seq) {
-        torn.push("a gap");
-    }
-    if journal.windows(2).any(|pair| pair[0].epoch > pair[1].epoch) {
-        torn.push("an epoch that falls");
-    }
-    let mut phase = Phase::Queued;
-    for event in journal.iter().skip(1) {
-        match phase.after(&event.body) {
-            Ok(next) => phase = next,
-            Err(_) => torn.push("an event that can't follow"),
-        }
-    }
-    match RunState::fold(journal) {
-        Ok(state) if state.phase.as_str() != told.phase => torn.push("another end than its run"),
-        Ok(_) => {}
-        Err(_) => torn.push("no beginning"),
-    }
-    let mut results = BTreeMap::<&str, usize>::new();
-    for event in journal {
-        if let EventBody::ToolFinished { result, .. } = &event.body {
-            *results.entry(&result.call).or_default() += 1;
-        }
-    }
-    if results.values().any(|times| *times > 1) {
-        torn.push("a tool call with two results");
-    }
-    for what in torn {
+    for what in flaws(journal) {
         offences.push(format!("the journal of run {} has {what}", told.id));
+    }
+    if let Ok(state) = RunState::fold(journal)
+        && state.phase.as_str() != told.phase
+    {
+        offences.push(format!(
+            "the journal of run {} has another end than its run",
+            told.id
+        ));
     }
     if told.phase != "completed" {
         offences.push(format!("run {} is {}", told.id, told.phase));

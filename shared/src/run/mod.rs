@@ -7,6 +7,7 @@
 //! least until the model has answered to it.
 
 mod blocks;
+mod flaw;
 mod phase;
 mod told;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 
 use blocks::{pending, user_text, valid_blocks};
+pub use flaw::{Flaw, flaws};
 pub use phase::{IllegalEvent, Phase, Waits};
 use told::{LastWord, told};
 

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roost_shared::{
     event::{Event, EventBody},
-    run::{Phase, RunState},
-    transcript::{Block, Message, Role},
+    run::flaws,
 };
 use serde::Serialize;
 
@@ -181,29 +180,7 @@ impl Checker<'_> {
     /// Whether the journal is gapless and legal, its epochs go up, and its transcript is valid.
     fn journal(&mut self, told: &Told) {
         let journal = &told.journal;
-        let mut torn = Vec::new();
-        if (0..).zip(journal).any(|(seq, event): (u64, _)| event.seq != seq) {
-            torn.push("a gap");
-        }
-        if journal.windows(2).any(|pair| pair[0].epoch > pair[1].epoch) {
-            torn.push("an epoch that goes down");
-        }
-        let mut phase = Phase::Queued;
-        for event in journal.iter().skip(1) {
-            match phase.after(&event.body) {
-                Ok(next) => phase = next,
-                Err(_) => torn.push("an event that can't follow"),
-            }
-        }
-        if !each_once(journal) {
-            torn.push("a tool call with two results");
-        }
-        match RunState::fold(journal) {
-            Ok(state) if is_valid(&state.transcript()) => {}
-            Ok(_) => torn.push("a transcript no provider takes"),
-            Err(_) => torn.push("no beginning"),
-        }
-        for what in torn {
+        for what in flaws(journal) {
             let what = format!("the journal of run {} has {what}", told.run.id);
             self.offence(Kind::Torn, told.job, what);
         }
@@ -326,44 +303,6 @@ fn broken_leases(journal: &[Event]) -> usize {
         .filter(|event| matches!(event.body, EventBody::Parked { .. }))
         .count();
     leases.saturating_sub(1).saturating_sub(rests)
-}
-
-/// Whether every tool call has at most one result in the journal.
-fn each_once(journal: &[Event]) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut answer = 0;
-    journal.iter().all(|event| match &event.body {
-        EventBody::ModelAnswered(_) => {
-            answer += 1;
-            true
-        }
-        EventBody::ToolFinished { result, .. } => seen.insert((answer, result.call.as_str())),
-        _ => true,
-    })
-}
-
-/// Whether a provider takes it: the results of all calls of a message stand in the next, and no call is left open.
-fn is_valid(transcript: &[std::sync::Arc<Message>]) -> bool {
-    let calls = |message: &Message| -> BTreeSet<String> {
-        let ids = message.blocks.iter().filter_map(|block| match block {
-            Block::ToolCall(call) => Some(call.id.clone()),
-            _ => None,
-        });
-        ids.collect()
-    };
-    let answered = |message: &Message| -> BTreeSet<String> {
-        let ids = message.blocks.iter().filter_map(|block| match block {
-            Block::ToolResult(result) => Some(result.call.clone()),
-            _ => None,
-        });
-        ids.collect()
-    };
-    let paired = transcript.windows(2).all(|pair| match pair[0].role {
-        Role::Assistant => calls(&pair[0]) == answered(&pair[1]),
-        Role::User => true,
-    });
-    let settled = transcript.last().is_none_or(|last| calls(last).is_empty());
-    paired && settled
 }
 
 #[cfg(test)]
