@@ -4,10 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use futures::executor::block_on;
 
-use super::{DbError, Row, Rows, Statement, Value};
-
-/// What a batch yields.
-pub(super) type Outcome = Result<Vec<Rows>, DbError>;
+use super::{DbError, Outcome, Row, Rows, Statement, Value};
 
 /// A batch failed after it had written something.
 pub(super) struct HalfDone;

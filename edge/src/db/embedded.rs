@@ -22,9 +22,9 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Database, DbError, Mode, Rows, Statement,
+    Database, DbError, Mode, Outcome, Statement,
     claim::Claim,
-    connection::{Connection, HalfDone, Outcome, stopped},
+    connection::{Connection, HalfDone, stopped},
 };
 
 /// Batches that may wait for the writer; more are answered [`DbError::Unavailable`].
@@ -83,7 +83,7 @@ impl EmbeddedDatabase {
 }
 
 impl Database for EmbeddedDatabase {
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>> {
+    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Outcome> {
         let queue = match mode {
             Mode::Write => &self.writer,
             Mode::Read => {

@@ -26,13 +26,16 @@ use futures::future::BoxFuture;
 pub use scope::Scope;
 pub use value::{Row, Rows, Value, ValueError};
 
+/// What became of a batch: each statement's rows, or why nothing of it happened.
+pub type Outcome = Result<Vec<Rows>, DbError>;
+
 /// Runs batches on a libSQL database.
 pub trait Database: Send + Sync {
     /// Runs the statements as one transaction and gives each one's rows, in order.
     ///
     /// # Errors
     /// [`DbError::Refused`] when a guard held the batch back; then, as after every error, nothing was written.
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>>;
+    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Outcome>;
 }
 
 /// What a batch does.

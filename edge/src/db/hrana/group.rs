@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    super::{Database, DbError, Mode, Rows, Statement},
+    super::{Database, DbError, Mode, Outcome, Statement},
     GROUP, HranaDatabase, QUEUE, TURNS,
 };
 
@@ -29,7 +29,7 @@ struct Shared {
 
 struct Job {
     statements: Vec<Statement>,
-    done: oneshot::Sender<Result<Vec<Rows>, DbError>>,
+    done: oneshot::Sender<Outcome>,
 }
 
 impl GroupedDatabase {
@@ -47,7 +47,7 @@ impl GroupedDatabase {
 }
 
 impl Database for GroupedDatabase {
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>> {
+    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             if mode == Mode::Read {
                 return self.shared.database.batch(mode, statements).await;

@@ -13,11 +13,11 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use libsql_hrana::proto::{
-    BatchResult, BatchStreamReq, BatchStreamResp, CloseStreamReq, PipelineReqBody, PipelineRespBody,
+    Batch, BatchResult, BatchStreamReq, BatchStreamResp, CloseStreamReq, PipelineReqBody, PipelineRespBody,
     StreamRequest, StreamResponse, StreamResult,
 };
 
-use super::{Database, DbError, Mode, Rows, Statement};
+use super::{Database, DbError, Mode, Outcome, Statement};
 use crate::ports::{Clock, HttpClient, Random};
 #[cfg(not(target_family = "wasm"))]
 pub use group::GroupedDatabase;
@@ -87,21 +87,26 @@ impl HranaDatabase {
 
     /// Writes several batches in one transaction, each happening whole or not at all, whatever the others do; gives each
     /// one's outcome, in order.
-    pub async fn write_together(&self, batches: &[Vec<Statement>]) -> Vec<Result<Vec<Rows>, DbError>> {
+    pub async fn write_together(&self, batches: &[Vec<Statement>]) -> Vec<Outcome> {
         self.run(Mode::Write, batches).await
     }
 
-    async fn run(&self, mode: Mode, batches: &[Vec<Statement>]) -> Vec<Result<Vec<Rows>, DbError>> {
-        let transaction = Transaction::new(mode, batches);
+    async fn run(&self, mode: Mode, batches: &[Vec<Statement>]) -> Vec<Outcome> {
+        let mut transaction = Transaction::new(mode, batches);
+        let failed = |error: DbError| batches.iter().map(|_| Err(error.clone())).collect();
+        let body = match pipeline(transaction.take_batch()) {
+            Ok(body) => body,
+            Err(error) => return failed(error),
+        };
         let mut tries = 1;
         loop {
-            match self.pipeline(&transaction).await {
+            match self.send(body.clone()).await {
                 Ok(result) if is_busy(&result) && tries < TRIES => {
                     self.clock.sleep(self.pause(tries)).await;
                     tries += 1;
                 }
                 Ok(result) => return transaction.outcomes(result),
-                Err(error) => return batches.iter().map(|_| Err(error.clone())).collect(),
+                Err(error) => return failed(error),
             }
         }
     }
@@ -114,18 +119,8 @@ impl HranaDatabase {
         (FIRST_PAUSE * 2_u32.pow(tries - 1)).mul_f64(share)
     }
 
-    async fn pipeline(&self, transaction: &Transaction<'_>) -> Result<BatchResult, DbError> {
-        let body = PipelineReqBody {
-            baton: None,
-            requests: vec![
-                StreamRequest::Batch(BatchStreamReq {
-                    batch: transaction.batch(),
-                }),
-                StreamRequest::Close(CloseStreamReq {}),
-            ],
-        };
-        let body = serde_json::to_vec(&body).map_err(|error| DbError::Sql(error.to_string()))?;
-        let mut request = http::Request::new(Bytes::from(body));
+    async fn send(&self, body: Bytes) -> Result<BatchResult, DbError> {
+        let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.pipeline.clone();
         request.headers_mut().insert(
@@ -161,12 +156,25 @@ impl HranaDatabase {
 }
 
 impl Database for HranaDatabase {
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>> {
+    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             let mut outcomes = self.run(mode, &[statements]).await;
             outcomes.pop().unwrap_or_else(|| Err(no_result()))
         })
     }
+}
+
+/// The body of a request that runs one batch on a stream of its own.
+fn pipeline(batch: Batch) -> Result<Bytes, DbError> {
+    let body = PipelineReqBody {
+        baton: None,
+        requests: vec![
+            StreamRequest::Batch(BatchStreamReq { batch }),
+            StreamRequest::Close(CloseStreamReq {}),
+        ],
+    };
+    let body = serde_json::to_vec(&body).map_err(|error| DbError::Sql(error.to_string()))?;
+    Ok(body.into())
 }
 
 fn no_result() -> DbError {

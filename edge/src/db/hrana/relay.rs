@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use roost_shared::UnixMillis;
 
 use super::{
-    super::{Database, DbError, Mode, Rows, Statement},
+    super::{Database, DbError, Mode, Outcome, Statement},
     GROUP, HranaDatabase, QUEUE, TURNS,
 };
 use crate::ports::{Clock, Random};
@@ -33,8 +33,6 @@ pub struct RelayedDatabase {
     random: Arc<dyn Random>,
     shared: Mutex<Shared>,
 }
-
-type Outcome = Result<Vec<Rows>, DbError>;
 
 /// What requests leave for each other.
 #[derive(Default)]

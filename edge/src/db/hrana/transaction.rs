@@ -9,13 +9,10 @@ use libsql_hrana::proto::{
     Batch, BatchCond, BatchCondList, BatchResult, BatchStep, Error, Stmt, StmtResult, Value as HranaValue,
 };
 
-use super::super::{DbError, Mode, Row, Rows, Statement, Value};
+use super::super::{DbError, Mode, Outcome, Row, Rows, Statement, Value};
 
 /// What a guard that does not hold makes SQLite complain of: see [`guarded`].
 const REFUSAL: &str = "malformed JSON";
-
-/// What became of one batch.
-pub(super) type Outcome = Result<Vec<Rows>, DbError>;
 
 /// The steps of some batches, and where each batch's are.
 pub(super) struct Transaction<'a> {
@@ -63,10 +60,10 @@ impl<'a> Transaction<'a> {
         transaction
     }
 
-    /// As Hrana has it.
-    pub(super) fn batch(&self) -> Batch {
+    /// The steps, as Hrana has them; they are taken out, since they hold all that is to be written.
+    pub(super) fn take_batch(&mut self) -> Batch {
         Batch {
-            steps: self.steps.clone(),
+            steps: std::mem::take(&mut self.steps),
             replication_index: None,
         }
     }
