@@ -17,7 +17,9 @@ use roost_edge::db::{
     backup::{BackupError, Replaced, back_up, restore},
     checkup::{Depth, check},
     embedded::EmbeddedDatabase,
+    restored::{Doubts, Since},
 };
+use roost_shared::UnixMillis;
 
 /// How long a closed database may take to be let go of.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,21 +51,26 @@ async fn a_backup_is_made_while_deliveries_come_in_and_restored_when_none_do() {
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "one file");
 
     let aside = elsewhere.path().join("aside.db");
-    let in_use = restore(&copy, &database, &aside);
+    let now = t.edge.now();
+    let again = || restore(&copy, (&database, &aside), Since::Nothing, now);
+    let in_use = again();
     assert!(matches!(in_use, Err(BackupError::InUse(_))), "{in_use:?}");
-    let again = back_up(&database, &copy);
-    assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
+    let twice = back_up(&database, &copy);
+    assert!(matches!(twice, Err(BackupError::Exists(_))), "{twice:?}");
 
     let directory = close(t);
     let begun = Instant::now();
-    let (restored, replaced) = loop {
+    let restored = loop {
         // The threads of the closed database may need a moment to let go of it.
-        match restore(&copy, &database, &aside) {
+        match again() {
             Err(BackupError::InUse(_)) if begun.elapsed() < PATIENCE => tokio::task::yield_now().await,
             outcome => break outcome.unwrap(),
         }
     };
-    assert_eq!((&restored, replaced), (&made, Replaced::Kept));
+    assert_eq!(
+        (&restored.checkup, restored.replaced, restored.doubts),
+        (&made, Replaced::Kept, Doubts::default())
+    );
     assert_eq!(check(&database, Depth::Whole).unwrap(), made);
     let kept = check(&aside, Depth::Whole).unwrap();
     assert_eq!((kept.deliveries, kept.faults), (acked, Vec::new()));
@@ -101,7 +108,8 @@ async fn what_is_damaged_or_foreign_is_neither_backed_up_nor_restored() {
     fs::write(&text, "x".repeat(9000)).unwrap();
     assert!(!check(&text, Depth::Quick).unwrap().faults.is_empty());
     let target = directory.join("target.db");
-    let refuse = |backup: &Path| restore(backup, &target, &directory.join("aside.db")).unwrap_err();
+    let (aside, now) = (directory.join("aside.db"), t.edge.now());
+    let refuse = |backup: &Path| restore(backup, (&target, &aside), Since::Unknown, now).unwrap_err();
     assert!(matches!(refuse(&text), BackupError::Damaged { .. }));
     assert!(matches!(
         refuse(&directory.join("gone.db")),
@@ -115,4 +123,70 @@ async fn what_is_damaged_or_foreign_is_neither_backed_up_nor_restored() {
     foreign.batch(Mode::Write, vec![table]).await.unwrap();
     assert!(matches!(refuse(&other), BackupError::Foreign(_)));
     assert!(!target.exists() && !copy.exists());
+}
+
+/// A database of the first version, with a run under way and a reply that waits.
+async fn first_version(file: &Path) {
+    let old = EmbeddedDatabase::open(file).unwrap();
+    let code: Vec<&str> = include_str!("../../migrations/0001_init.sql")
+        .lines()
+        .map(|line| line.split("-- ").next().unwrap())
+        .collect();
+    let code = code.join("\n");
+    let rows = [
+        "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
+        "INSERT INTO migrations VALUES (1, '0001_init', 0)",
+        "INSERT INTO runs (id, workspace_id, work_item_id, agent_id, agent_version, conversation_id, integration_id, phase, \
+         next_seq, epoch, created_at, updated_at) VALUES ('r', 'main', 'w', 'a', 1, 'c', 'i', 'running', 2, 1, 0, 0)",
+        r#"INSERT INTO events VALUES ('r', 0, 'main', 0, 0, '{"type":"opened","work_item":{"actor":{"trust":"member"}}}'),
+           ('r', 1, 'main', 1, 0, '{"type":"leased","runner":"x"}')"#,
+        "INSERT INTO effects (id, workspace_id, integration_id, stream, idempotency_key, effect, state, due_at, created_at, \
+         updated_at) VALUES ('e', 'main', 'i', 's', 'k', '{\"type\":\"reply\"}', 'pending', 5, 5, 5)",
+    ];
+    let statements = code
+        .split(';')
+        .filter(|piece| !piece.trim().is_empty())
+        .chain(rows);
+    let batch = statements
+        .map(|sql| Statement::new(sql.to_owned(), vec![]))
+        .collect();
+    old.batch(Mode::Write, batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_of_an_older_version_is_brought_up_to_date_and_doubted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (backup, database) = (directory.path().join("old.db"), directory.path().join("new.db"));
+    first_version(&backup).await;
+    let aside = directory.path().join("aside.db");
+    let at = UnixMillis(1_767_225_600_000);
+    let restored = restore(&backup, (&database, &aside), Since::Unknown, at).unwrap();
+    let doubts = Doubts {
+        replies_in_doubt: 1,
+        runs_paused: 1,
+    };
+    assert_eq!((restored.doubts, restored.replaced), (doubts, Replaced::Nothing));
+    let found = check(&database, Depth::Whole).unwrap();
+    assert_eq!((found.events, &found.faults), (3, &Vec::new()));
+    let now = EmbeddedDatabase::open(&database).unwrap();
+    let read = |sql: &'static str| now.batch(Mode::Read, vec![Statement::new(sql, vec![])]);
+    let run = read("SELECT phase || waits, epoch, next_seq FROM runs")
+        .await
+        .unwrap()
+        .remove(0)
+        .remove(0);
+    assert_eq!(
+        run.0,
+        ["waitingpaused".into(), 1_767_225_600_i64.into(), 3_i64.into()]
+    );
+    let effect = read("SELECT state, tried_at, due_at FROM effects")
+        .await
+        .unwrap()
+        .remove(0)
+        .remove(0);
+    assert_eq!(
+        effect.0,
+        ["unknown".into(), 5_i64.into(), at.into()],
+        "it may have been sent since it was queued"
+    );
 }

@@ -87,19 +87,8 @@ impl Desk {
         };
         let github = GithubServer::start(github).await.expect("a port");
         let telegram = TelegramServer::start("1:bot-token").await.expect("a port");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let ahead = Arc::<AtomicU64>::default();
-        let mut ports = native::ports(database).expect("the database opens");
-        ports.clock = Arc::new(Shifted {
-            machine: ports.clock,
-            ahead: ahead.clone(),
-        });
-        let settings = Settings {
-            private_addresses: PrivateAddresses::Allowed,
-            ..Settings::new(&url)
-        };
-        let office = Office::with(ports, settings).await;
+        let (office, url, server) = serve(database, &ahead).await;
         let channels = Channels {
             github: github.url(),
             telegram: telegram.url(),
@@ -107,11 +96,6 @@ impl Desk {
         office.connect(&channels).await;
         office.employ("roost", "scripted/scripted").await;
         let runner_token = office.token(Audience::Runner, "desk", TOKEN_SPAN);
-        let server = tokio::spawn(native::serve(
-            listener,
-            office.edge.clone(),
-            std::future::pending(),
-        ));
         Self {
             office,
             url,
@@ -122,6 +106,15 @@ impl Desk {
             runner_token,
             server,
         }
+    }
+
+    /// The edge ends, and another one goes on with that database, beside the same channels and by the same clock.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn go_on_with(&mut self, database: &DatabaseAddress) {
+        self.server.abort();
+        (self.office, self.url, self.server) = serve(database, &self.ahead).await;
     }
 
     /// Puts the edge's clock forward.
@@ -170,7 +163,7 @@ impl Desk {
     pub async fn reply(&self, edge: &str, reply: &str) -> Vec<RunId> {
         let poll = json!({"runner": "desk", "room": 64, "held": [], "wait_ms": 0});
         let polled: PollResponse =
-            serde_json::from_value(self.runner(edge, "/poll", &poll).await).expect("a poll");
+            serde_json::from_value(self.did(edge, "/poll", &poll).await).expect("a poll");
         let mut runs = Vec::new();
         for lease in polled.leases {
             let completed = EventBody::Completed {
@@ -179,7 +172,7 @@ impl Desk {
             let append = json!({
                 "epoch": lease.epoch, "expected_seq": lease.journal.len(), "events": [completed],
             });
-            self.runner(edge, &format!("/runs/{}/events", lease.run), &append)
+            self.did(edge, &format!("/runs/{}/events", lease.run), &append)
                 .await;
             runs.push(lease.run);
         }
@@ -191,10 +184,14 @@ impl Desk {
     /// # Panics
     /// When the edge does not answer.
     pub async fn tick(&self) {
-        self.runner(&self.url, "/tick", &json!({})).await;
+        self.did(&self.url, "/tick", &json!({})).await;
     }
 
-    async fn runner(&self, edge: &str, path: &str, body: &Value) -> Value {
+    /// Calls the runner's API of an edge of this database; the status and the answer.
+    ///
+    /// # Panics
+    /// When the edge does not answer.
+    pub async fn runner(&self, edge: &str, path: &str, body: &Value) -> (StatusCode, Value) {
         let asking = self.client.post(format!("{edge}/runner/v1{path}"));
         let answer = asking
             .bearer_auth(&self.runner_token)
@@ -202,10 +199,13 @@ impl Desk {
             .send()
             .await
             .expect("an answer");
-        let status = answer.status();
-        let body: Value = answer.json().await.expect("JSON");
-        assert!(status.is_success(), "{path}: {status} {body}");
-        body
+        (answer.status(), answer.json().await.expect("JSON"))
+    }
+
+    async fn did(&self, edge: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.runner(edge, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
     }
 
     /// Calls the public API; nothing is sent as the body where it is null.
@@ -287,4 +287,26 @@ impl Desk {
             Err(_) => panic!("not {state}: {}", self.effect(run).await),
         }
     }
+}
+
+/// An edge on a database and a port of its own, by a clock that is so far ahead.
+async fn serve(
+    database: &DatabaseAddress,
+    ahead: &Arc<AtomicU64>,
+) -> (Office, String, JoinHandle<std::io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut ports = native::ports(database).expect("the database opens");
+    ports.clock = Arc::new(Shifted {
+        machine: ports.clock,
+        ahead: ahead.clone(),
+    });
+    let settings = Settings {
+        private_addresses: PrivateAddresses::Allowed,
+        ..Settings::new(&url)
+    };
+    let office = Office::with(ports, settings).await;
+    let edge = office.edge.clone();
+    let server = tokio::spawn(native::serve(listener, edge, std::future::pending()));
+    (office, url, server)
 }

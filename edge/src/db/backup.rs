@@ -19,6 +19,7 @@ use super::{
     claim::Claim,
     connection::Connection,
     migrate::Schema,
+    restored::{self, Doubts, Since},
 };
 
 /// Why there is no backup, or why nothing was restored. Nothing was changed then.
@@ -112,11 +113,17 @@ pub fn back_up(database: &Path, to: &Path) -> Result<Checkup, BackupError> {
     Ok(checkup)
 }
 
-/// Puts a checked copy of `backup` where the database is. What is there now is kept as `aside`; whether something was.
+/// Puts a checked copy of `backup` where the database is, brought up to date and prepared for what it does not know. What is
+/// there now is kept as `aside`.
 ///
 /// # Errors
 /// See [`BackupError`]; the database is as it was then.
-pub fn restore(backup: &Path, database: &Path, aside: &Path) -> Result<(Checkup, Replaced), BackupError> {
+pub fn restore(
+    backup: &Path,
+    (database, aside): (&Path, &Path),
+    since: Since,
+    now: UnixMillis,
+) -> Result<Restored, BackupError> {
     must_be_there(backup)?;
     let claimed = Claim::alone(database).map_err(|error| unusable(database, error))?;
     let _claim = claimed.ok_or_else(|| BackupError::InUse(database.into()))?;
@@ -128,6 +135,11 @@ pub fn restore(backup: &Path, database: &Path, aside: &Path) -> Result<(Checkup,
     remove(&draft).map_err(|error| unusable(&draft, error))?;
     let draft = Draft::new(draft)?;
     let checkup = copy(backup, &draft.0)?;
+    let prepared = restored::prepare(&draft.0, checkup.migrations, since, now);
+    let doubts = prepared.map_err(|error| BackupError::Copy {
+        path: backup.into(),
+        error,
+    })?;
 
     let there = database.is_file();
     if there {
@@ -149,7 +161,22 @@ pub fn restore(backup: &Path, database: &Path, aside: &Path) -> Result<(Checkup,
     };
     replace().map_err(|error| unusable(database, error))?;
     let replaced = if there { Replaced::Kept } else { Replaced::Nothing };
-    Ok((checkup, replaced))
+    Ok(Restored {
+        checkup,
+        replaced,
+        doubts,
+    })
+}
+
+/// A database that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// What is in the backup.
+    pub checkup: Checkup,
+    /// What was in its place.
+    pub replaced: Replaced,
+    /// What may have been done since.
+    pub doubts: Doubts,
 }
 
 /// What was in the place of a restored database.

@@ -90,7 +90,21 @@ pub async fn migrate(database: &Arc<dyn Database>, now: UnixMillis) -> Result<Ve
         return Ok(Vec::new());
     };
     let mut applied = Vec::new();
-    for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(found) {
+    for (name, batch) in after(found, now) {
+        match database.batch(Mode::Write, batch).await {
+            Ok(_) => applied.push(name),
+            // Somebody else migrates at the same time: their work is as good as ours.
+            Err(DbError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(applied)
+}
+
+/// The migrations after the first `found`, each with its batch.
+pub(super) fn after(found: usize, now: UnixMillis) -> impl Iterator<Item = (&'static str, Vec<Statement>)> {
+    let rest = MIGRATIONS.iter().enumerate().skip(found);
+    rest.map(move |(index, (name, sql))| {
         let version = i64::try_from(index).unwrap_or(i64::MAX);
         let mut batch = vec![
             Statement::new(TABLE, Vec::new()),
@@ -105,14 +119,8 @@ pub async fn migrate(database: &Arc<dyn Database>, now: UnixMillis) -> Result<Ve
             "INSERT INTO migrations (version, name, applied_at) VALUES (?1, ?2, ?3)",
             vec![(version + 1).into(), (*name).into(), now.into()],
         ));
-        match database.batch(Mode::Write, batch).await {
-            Ok(_) => applied.push(*name),
-            // Somebody else migrates at the same time: their work is as good as ours.
-            Err(DbError::Refused { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(applied)
+        (*name, batch)
+    })
 }
 
 async fn count(database: &Arc<dyn Database>, sql: &'static str) -> Result<usize, DbError> {

@@ -16,6 +16,8 @@ mod connection;
 pub mod embedded;
 pub mod hrana;
 pub mod migrate;
+#[cfg(not(target_family = "wasm"))]
+pub mod restored;
 mod scope;
 mod value;
 

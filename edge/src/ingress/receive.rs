@@ -39,13 +39,33 @@ const ATTEMPTS: usize = 6;
 
 /// Why a delivery is ignored that a replay may bring to somebody later.
 pub(super) const NOBODY: &str = "no agent listens for this";
+/// Why a delivery is ignored that a person may replay who knows that it was not taken up.
+const ANSWERED: &str =
+    "it was answered after the backup this database was restored from, and may have been taken up then";
 
 /// How a delivery proves to be the channel's.
 enum Proof<'a> {
     /// By its signature.
     Signature,
     /// It was fetched over the channel's own API.
-    Fetched(&'a Verified),
+    Fetched(&'a Fetched),
+}
+
+/// A delivery that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// It never arrived.
+    Missed(Verified),
+    /// It was answered, but the database that knew of it is gone.
+    Answered(Verified),
+}
+
+impl Fetched {
+    fn verified(&self) -> &Verified {
+        match self {
+            Self::Missed(verified) | Self::Answered(verified) => verified,
+        }
+    }
 }
 
 /// What became of a delivery.
@@ -93,10 +113,10 @@ pub(super) async fn take_in(
     edge: &Arc<Edge>,
     scope: &Scope,
     name: &str,
-    (verified, headers, body): (&Verified, &HeaderMap, &Bytes),
+    (fetched, headers, body): (&Fetched, &HeaderMap, &Bytes),
 ) -> Result<Received, ApiError> {
     let config = find(edge, scope, name).await?;
-    let proof = Proof::Fetched(verified);
+    let proof = Proof::Fetched(fetched);
     store(edge, scope, name, config, (headers, body, &proof)).await
 }
 
@@ -165,7 +185,7 @@ async fn store(
             .map_err(ApiError::from)
             .and_then(|secrets| match proof {
                 Proof::Signature => Ok(channel::verify(settings, &secrets, request)?),
-                Proof::Fetched(verified) => Ok((*verified).clone()),
+                Proof::Fetched(fetched) => Ok(fetched.verified().clone()),
             });
         let verified = match checked {
             Ok(verified) => verified,
@@ -189,6 +209,9 @@ async fn store(
         };
         let agents;
         let verdict = match (channel::normalise(settings, request), proof) {
+            (Ok(Verdict::Heard(_) | Verdict::Changed(..)), Proof::Fetched(Fetched::Answered(_))) => {
+                Verdict::Ignored(ANSWERED.to_owned())
+            }
             (Ok(verdict), _) => verdict,
             (Err(rejection), Proof::Signature) => return Err(rejection.into()),
             // Nobody is there to be told; stored, it is not fetched again.

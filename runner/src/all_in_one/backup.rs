@@ -10,6 +10,7 @@ use roost_edge::{
         backup::{self, BackupError, Replaced},
         checkup::Checkup,
         migrate::Schema,
+        restored::{Doubts, Since},
     },
     host::native::DatabaseAddress,
 };
@@ -33,6 +34,9 @@ pub struct Copied {
     /// What is in it.
     #[serde(flatten)]
     pub checkup: Checkup,
+    /// Of a restored one: what may have been done since its backup.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub doubts: Option<Doubts>,
     /// Where the key is that its secrets are sealed with, as far as is known here.
     pub master_key: Option<PathBuf>,
 }
@@ -53,11 +57,6 @@ impl Copied {
         let megabytes = self.bytes.div_ceil(1_000_000);
         format!("whole; {deliveries} deliveries, {runs} runs, {events} events{schema}, {megabytes} MB")
     }
-
-    /// Whether migrations are missing.
-    pub fn is_outdated(&self) -> bool {
-        Schema::of(self.checkup.migrations) != Schema::Current
-    }
 }
 
 /// Copies the configured database to `to`, or to a dated name beside it.
@@ -71,17 +70,19 @@ pub fn back_up(config: &Config, data: &Path, to: Option<PathBuf>) -> Result<Copi
     Ok(copied(config, data, from, to, checkup))
 }
 
-/// Puts a copy of `backup` in the place of the configured database, and what is there beside it.
+/// Puts a copy of `backup` in the place of the configured database, and what is there beside it; `since` says what is known of
+/// the time after the backup.
 ///
 /// # Errors
 /// When the database is on a server or in use, or the backup is not whole.
-pub fn restore(config: &Config, data: &Path, backup: PathBuf) -> Result<Copied, Failure> {
-    let to = file(config, data)?;
-    let aside = backup::dated(&to, "replaced", now());
-    let (checkup, replaced) = backup::restore(&backup, &to, &aside).map_err(failure)?;
+pub fn restore(config: &Config, data: &Path, backup: PathBuf, since: Since) -> Result<Copied, Failure> {
+    let (to, now) = (file(config, data)?, now());
+    let aside = backup::dated(&to, "replaced", now);
+    let restored = backup::restore(&backup, (&to, &aside), since, now).map_err(failure)?;
     Ok(Copied {
-        replaced: (replaced == Replaced::Kept).then_some(aside),
-        ..copied(config, data, backup, to, checkup)
+        replaced: (restored.replaced == Replaced::Kept).then_some(aside),
+        doubts: Some(restored.doubts),
+        ..copied(config, data, backup, to, restored.checkup)
     })
 }
 
@@ -93,6 +94,7 @@ fn copied(config: &Config, data: &Path, from: PathBuf, to: PathBuf, checkup: Che
         to,
         replaced: None,
         checkup,
+        doubts: None,
         master_key: match config.edge.master_key {
             Some(_) => None,
             None => config.edge.master_key_file.clone().or_else(in_data),

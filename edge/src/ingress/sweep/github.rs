@@ -1,4 +1,5 @@
-//! GitHub tries to deliver once and keeps a record for three days: what failed and is not here is fetched from there.
+//! GitHub tries to deliver once and keeps a record for three days: what failed and is not here is fetched from there. After a
+//! restore so is what was answered since the backup; that is stored and shown, for it may have been done.
 //!
 //! Invariant: what is brought in goes the way of every webhook, but for the signature: it came over GitHub's own API. Where
 //! there is more than a part of a sweep can bring in, the oldest comes first.
@@ -15,7 +16,7 @@ use crate::{
     ingress::{
         channel::Verified,
         github::{is_full_name, is_listened_to},
-        receive::{self, Received},
+        receive::{self, Fetched, Received},
     },
     integration::{GithubSettings, Secrets},
     outbox::{
@@ -110,7 +111,14 @@ async fn part(
         looked_at += page.deliveries.len() as u64;
         let is_older = |one: &Listed| one.at().is_some_and(|at| at < oldest);
         let reached = page.deliveries.last().is_none_or(is_older);
-        let wanted = |one: &Listed| one.failed() && is_listened_to(&one.event) && !is_older(one);
+        // One that was answered is here, unless that was before the database became what it is.
+        let is_forgotten = |one: &Listed| {
+            let restored = progress.restored_at.zip(one.at());
+            restored.is_some_and(|(restored, at)| at < restored)
+        };
+        let wanted = |one: &Listed| {
+            (one.failed() || is_forgotten(one)) && is_listened_to(&one.event) && !is_older(one)
+        };
         failed.extend(page.deliveries.into_iter().filter(wanted));
         cursor = page.next;
         if reached || cursor.is_none() {
@@ -197,11 +205,16 @@ async fn take_in(sweeping: &Sweeping<'_>, listed: &Listed, sent: Sent) -> Result
     };
     let body = Bytes::from(sent.payload.to_string());
     let edge: &Arc<_> = sweeping.edge;
+    let fetched = if listed.failed() {
+        Fetched::Missed(verified)
+    } else {
+        Fetched::Answered(verified)
+    };
     receive::take_in(
         edge,
         sweeping.scope,
         &sweeping.stored.integration.name,
-        (&verified, &headers, &body),
+        (&fetched, &headers, &body),
     )
     .await
     .map_err(|error| passing(error.problem.message))

@@ -58,6 +58,8 @@ pub struct Report {
 #[serde(default)]
 struct Progress {
     began_at: UnixMillis,
+    /// The database was restored from a backup then: what was answered before may be missing here.
+    restored_at: Option<UnixMillis>,
     /// Which of the integration's webhooks.
     source: usize,
     /// Its page.
@@ -130,6 +132,27 @@ pub(crate) fn enabled_anew(scope: &Scope, integration: IntegrationId, now: UnixM
          WHERE workspace_id = ?1 AND id = ?2 ON CONFLICT (integration_id) DO UPDATE SET due_at = ?3, \
          since = max(since, CASE (SELECT enabled FROM integrations WHERE id = ?2) WHEN 1 THEN since ELSE ?3 END)",
         [integration.into(), now.into(), CLOCKS.into()],
+    )
+}
+
+/// The statement by which the next sweep of every integration asks for all that was delivered since the last one that a
+/// restored database knows of, also for what was answered.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn after_restore(now: UnixMillis) -> Statement {
+    let progress = Progress {
+        began_at: now,
+        restored_at: Some(now),
+        ..Progress::default()
+    };
+    Statement::new(
+        "INSERT INTO sweeps (workspace_id, integration_id, due_at, epoch, since, progress) SELECT workspace_id, id, ?1, 1, \
+         created_at - ?2, ?3 FROM integrations WHERE enabled = 1 AND settings ->> '$.channel' IN ('github', 'telegram') \
+         ON CONFLICT (integration_id) DO UPDATE SET due_at = ?1, epoch = epoch + 1, progress = ?3",
+        vec![
+            now.into(),
+            CLOCKS.into(),
+            serde_json::to_string(&progress).unwrap_or_default().into(),
+        ],
     )
 }
 
