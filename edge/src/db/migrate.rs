@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0006_payloads",
         include_str!("../../../migrations/0006_payloads.sql"),
     ),
+    ("0007_pages", include_str!("../../../migrations/0007_pages.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

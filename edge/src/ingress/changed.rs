@@ -15,10 +15,7 @@ use roost_shared::{
 };
 use serde::Deserialize;
 
-use super::{
-    channel::Heard,
-    plan::{Plan, conversation_id},
-};
+use super::{channel::Heard, conversation::conversation_id, plan::Plan};
 use crate::{
     db::{Row, Statement, Value},
     edge::Edge,

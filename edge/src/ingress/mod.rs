@@ -6,6 +6,7 @@
 pub mod body;
 mod changed;
 pub mod channel;
+mod conversation;
 pub mod generic;
 pub mod github;
 mod lane;

@@ -4,15 +4,15 @@
 
 use http::HeaderMap;
 use roost_shared::{
-    ConversationId, DeliveryId, EffectId, IntegrationId, RunId, SignalId, UnixMillis, WorkItemId,
+    ConversationId, DeliveryId, EffectId, RunId, SignalId, UnixMillis, WorkItemId,
     agent::AgentSpec,
     effect::Effect,
     work::{ReplyTo, WorkItem},
 };
-use sha2::{Digest, Sha256};
 
 use super::{
     channel::{Heard, Verified},
+    conversation::conversation_id,
     lane::Placing,
 };
 use crate::{
@@ -274,18 +274,6 @@ impl<'a> Plan<'a> {
         };
         queued.insert(self.scope, self.now).map(Some)
     }
-}
-
-/// The conversation's id follows from its key, so that no look-up is needed to write it.
-pub(crate) fn conversation_id(integration: IntegrationId, key: &str) -> ConversationId {
-    let digest = Sha256::new()
-        .chain_update(integration.to_string())
-        .chain_update([0])
-        .chain_update(key)
-        .finalize();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    ConversationId::from_bytes(bytes)
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
