@@ -9,6 +9,7 @@ pub mod browser;
 pub mod debian;
 pub mod edge_build;
 pub mod failure;
+pub mod flame;
 pub mod fuzz;
 pub mod install;
 pub mod items;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use xtask::bench::Comparison;
 use xtask::edge_build::WasmHost;
-use xtask::{Failure, Toolbox, bench, fuzz, setup, verify};
+use xtask::{Failure, Toolbox, bench, flame, fuzz, setup, verify};
 
 /// What a developer of Roost runs.
 #[derive(Parser)]
@@ -48,6 +48,15 @@ enum Task {
         /// Write all numbers of the comparison into this file.
         #[arg(long, value_name = "FILE", requires = "peers")]
         json: Option<PathBuf>,
+    },
+    /// Draw where the time of a benchmark goes: needs `perf` (Debian: linux-perf).
+    #[command(after_help = "Example: cargo xtask flame ack docs/benchmarks-ack.svg")]
+    Flame {
+        /// The benchmark.
+        #[arg(value_parser = ["ack", "dispatch", "turn"])]
+        what: String,
+        /// Where the picture goes.
+        file: PathBuf,
     },
     /// Kill, stop and cut off real processes while webhooks come in, and count what is lost and what is doubled.
     #[command(after_help = "Example: cargo xtask chaos --kills 1000 --seed 1")]
@@ -100,6 +109,7 @@ fn run(task: Task) -> Result<(), Failure> {
             ..
         } => bench::beside_peers(&toolbox, &Comparison { only, json }),
         Task::Bench { what, .. } => bench::alone(&toolbox, &what),
+        Task::Flame { what, file } => flame::run(&toolbox, &what, &file),
         Task::Chaos { kills, seed, more } => verify::chaos(&toolbox, kills, seed, &more),
         Task::Fuzz { seconds } => fuzz::run(&toolbox, seconds),
         Task::Ci => verify::ci(&toolbox),

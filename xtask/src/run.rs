@@ -75,6 +75,7 @@ fn cannot_start(command: &Command, error: std::io::Error) -> Failure {
     let hint = match program.as_str() {
         "npm" | "node" => "Node.js with npm (Debian: apt-get install nodejs npm)",
         "python3" => "Python 3 with pip (Debian: apt-get install python3-pip)",
+        "perf" => "perf (Debian: apt-get install linux-perf)",
         "rustup" | "rustc" | "cargo" => "Rust through rustup",
         _ => "it",
     };
