@@ -288,7 +288,18 @@ async fn a_paused_run_keeps_its_lane_and_is_given_up_in_the_end() {
 
     let paused =
         json!({"epoch": 2, "expected_seq": 5, "events": [{"type": "paused", "by": "a user", "until": 0}]});
-    let (status, answer) = t.runner(&format!("/runs/{run}/events"), paused).await;
+    let path = format!("/runs/{run}/events");
+    control::pause(&t.edge, &scope, id, "a user").await.unwrap();
+    let resumed = control::resume(&t.edge, &scope, id, "a user").await.unwrap();
+    assert_eq!(resumed, control::Outcome::Now);
+    let (status, answer) = t.runner(&path, paused.clone()).await;
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (StatusCode::CONFLICT, &json!("signal_withdrawn")),
+        "what was taken back stops nothing"
+    );
+    control::pause(&t.edge, &scope, id, "a user").await.unwrap();
+    let (status, answer) = t.runner(&path, paused).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     t.runner("/tick", json!({})).await;
     let events =

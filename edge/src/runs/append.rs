@@ -62,13 +62,17 @@ pub(super) async fn append(
     ) {
         batch.push(signal::all_heard(scope, run));
     }
+    let pauses = matches!(request.events.last(), Some(EventBody::Paused { .. }));
+    if pauses {
+        batch.push(signal::pause_stands(scope, run));
+    }
     let signals_at = batch.len();
     batch.push(signal::of_run(scope, run));
     for (seq, event) in (request.expected_seq..).zip(&request.events) {
         batch.push(journal::insert(scope, run, seq, request.epoch, now, event));
     }
     batch.push(project(scope, run, phase, &request, next_seq, now));
-    if matches!(request.events.last(), Some(EventBody::Paused { .. })) {
+    if pauses {
         batch.push(signal::forget_pauses(scope, run));
     }
     if phase.is_terminal() {

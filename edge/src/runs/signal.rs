@@ -14,7 +14,7 @@ use crate::{
     edge::Edge,
 };
 
-/// The refusal of an append that takes in a signal that is not there any more.
+/// The refusal of an append that takes in a signal that is not there any more, or pauses for one.
 pub(crate) const WITHDRAWN: &str = "signal_withdrawn";
 /// The refusal of an append that ends the run, or asks, while a message waits to be heard.
 pub(super) const UNHEARD: &str = "unheard";
@@ -85,6 +85,15 @@ pub(super) fn all_heard(scope: &Scope, run: RunId) -> Statement {
     scope.guard(
         UNHEARD,
         "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'steer')",
+        [run.into()],
+    )
+}
+
+/// Holds a batch back that pauses the run where nobody wants that any more.
+pub(super) fn pause_stands(scope: &Scope, run: RunId) -> Statement {
+    scope.guard(
+        WITHDRAWN,
+        "SELECT 1 FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'pause' LIMIT 1",
         [run.into()],
     )
 }

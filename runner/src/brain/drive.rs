@@ -209,7 +209,10 @@ impl Drive {
     async fn run(&mut self) -> Result<(), Stopped> {
         loop {
             if let Some(interrupt) = self.ears.interrupted(&self.journal).await {
-                return self.stop(interrupt).await;
+                if self.rests_after(interrupt).await? {
+                    return Ok(());
+                }
+                continue;
             }
             self.listen().await?;
             let went = match self.journal.read(|state| state.next()).await {
@@ -225,8 +228,10 @@ impl Drive {
                 }
                 Next::Refused(text) => return self.journal.write(vec![refused(&text)]).await,
             };
-            if let Some(interrupt) = went {
-                return self.stop(interrupt).await;
+            if let Some(interrupt) = went
+                && self.rests_after(interrupt).await?
+            {
+                return Ok(());
             }
         }
     }
@@ -248,7 +253,8 @@ impl Drive {
         Ok(())
     }
 
-    async fn stop(&self, interrupt: Interrupt) -> Result<(), Stopped> {
+    /// Stops the run; whether it rests then. It goes on where a pause was taken back before it was written.
+    async fn rests_after(&mut self, interrupt: Interrupt) -> Result<bool, Stopped> {
         let event = match interrupt {
             Interrupt::Cancel { by } => EventBody::Cancelled { by, reason: None },
             Interrupt::Pause { by } => EventBody::Paused {
@@ -259,7 +265,12 @@ impl Drive {
                 reason: "the runner shuts down".into(),
             },
         };
-        self.journal.write(vec![event]).await
+        self.journal.write(vec![event]).await?;
+        let rests = self.journal.read(|state| state.next()).await == Next::Rest;
+        if !rests {
+            self.ears.forget_pauses();
+        }
+        Ok(rests)
     }
 }
 

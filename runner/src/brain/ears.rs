@@ -61,6 +61,12 @@ impl Ears {
         (*self.control.drain.borrow() >= Drain::Soon).then_some(Interrupt::Drain)
     }
 
+    /// Forgets pauses: those it was told of were taken back.
+    pub(super) fn forget_pauses(&mut self) {
+        let is_pause = |signal: &Signal| matches!(signal.body, SignalBody::Pause { .. });
+        self.inbox.retain(|signal| !is_pause(signal));
+    }
+
     /// What was said since, as the events that take it in; the next call has only what came after.
     pub(super) fn said(&mut self, state: &RunState) -> Vec<EventBody> {
         self.inbox.sort_by_key(|signal| signal.id);

@@ -58,7 +58,7 @@ pub(crate) type Late = Box<dyn FnOnce(&Memory) + Send>;
 /// A journal in memory. Its `crash` happens once, at the append of that number; later appends of that driver fail too.
 pub(crate) struct Memory {
     signals: Mutex<Vec<Signal>>,
-    /// What happens just before the run completes, once.
+    /// What happens just before the run completes or pauses, once.
     pub(crate) late: Mutex<Option<Late>>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) appends: AtomicU32,
@@ -166,6 +166,10 @@ impl Memory {
     }
 
     /// What the next appends are answered with.
+    pub(crate) fn take_back(&self) {
+        self.signals.lock().unwrap().clear();
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.signals.lock().unwrap().push(signal);
     }
@@ -217,7 +221,7 @@ impl Store for Memory {
             .map(|event| (event.seq + 1, event.epoch))
             .unwrap();
         assert_eq!(current, (request.expected_seq, request.epoch));
-        if let Some(EventBody::Completed { .. }) = request.events.last()
+        if let Some(EventBody::Completed { .. } | EventBody::Paused { .. }) = request.events.last()
             && let Some(late) = self.late.lock().unwrap().take()
         {
             late(self);
@@ -225,6 +229,12 @@ impl Store for Memory {
         let taken: Vec<_> = request.events.iter().filter_map(EventBody::signal).collect();
         {
             let mut signals = self.signals.lock().unwrap();
+            let pauses = matches!(request.events.last(), Some(EventBody::Paused { .. }));
+            if pauses && signals.iter().all(|signal| signal.body.kind() != "pause") {
+                let problem =
+                    roost_shared::problem::Problem::new("signal_withdrawn", "the pause was taken back");
+                return Err(EdgeError::Refused(problem));
+            }
             signals.retain(|signal| !taken.contains(&signal.id));
             let ends = matches!(
                 request.events.last(),

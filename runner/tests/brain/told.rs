@@ -73,6 +73,27 @@ async fn a_message_is_read_after_the_results_of_the_turn_and_before_the_reply() 
     );
 }
 
+/// A person pauses the run and thinks better of it while the runner is about to write the pause.
+#[tokio::test]
+async fn a_pause_that_was_taken_back_stops_nothing() {
+    let bench = Bench::new(Script::turns(vec![Turn::say("Done.")])).await;
+    let memory = Memory::new();
+    memory.signal(Signal {
+        id: SignalId::new(UnixMillis(1), [1; 10]),
+        run: run_id(),
+        body: SignalBody::Pause { by: "a user".into() },
+    });
+    *memory.late.lock().unwrap() = Some(Box::new(Memory::take_back));
+    bench.drive(&memory).await;
+    let reply = Some("Done.".to_owned());
+    assert_eq!(
+        memory.last(),
+        EventBody::Completed { reply },
+        "{:?}",
+        memory.kinds()
+    );
+}
+
 #[tokio::test]
 async fn an_edit_before_the_first_turn_replaces_the_text() {
     let bench = Bench::new(Script::turns(vec![Turn::say("Done.")])).await;
