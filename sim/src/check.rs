@@ -1,15 +1,21 @@
 //! The checker: what was promised, held against what happened.
 //!
-//! Invariant: only what the outbox itself calls unknown may be missing in a channel; everything else that is missing is lost.
+//! Invariant: only what the outbox itself calls unknown may be missing in a channel, and only what its author deleted may be missing
+//! in the journals; everything else that is missing is lost.
+
+mod people;
 
 use std::collections::BTreeMap;
 
 use roost_shared::{
-    event::{Event, EventBody},
-    run::{RunState, flaws},
+    event::{Change, Event, EventBody},
+    run::{Phase, RunState, flaws},
 };
 
-use crate::history::{History, RunTold};
+use crate::{
+    chance::Luck,
+    history::{History, RunTold},
+};
 
 /// What the checker counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +32,14 @@ pub struct Counts {
     pub in_doubt: usize,
     /// Leases that ended without a word of their runner.
     pub broken_leases: usize,
+    /// Messages that were edited or deleted.
+    pub changed: usize,
+    /// Runs that were cancelled.
+    pub cancelled: usize,
+    /// Times a run was paused.
+    pub paused: usize,
+    /// Questions of runs.
+    pub questions: usize,
 }
 
 /// Checks everything; the broken promises, one sentence each.
@@ -33,19 +47,44 @@ pub fn check(history: &History) -> (Counts, Vec<String>) {
     let mut offences = Vec::new();
     messages(history, &mut offences);
     acks(history, &mut offences);
+    people::check(history, &mut offences);
     let mut counts = Counts {
         messages: history.messages.len(),
         accepted: history.messages.iter().filter(|message| message.accepted).count(),
         runs: history.runs.len(),
         replies: history.said.len(),
+        changed: history
+            .messages
+            .iter()
+            .filter(|message| message.changed.is_some())
+            .count(),
+        cancelled: history
+            .runs
+            .iter()
+            .filter(|told| told.phase == "cancelled")
+            .count(),
         ..Counts::default()
     };
     for told in &history.runs {
         journal(told, &mut offences);
         reply(history, told, &mut counts, &mut offences);
+        let count = |kind: &str| {
+            told.journal
+                .iter()
+                .filter(|event| event.body.kind() == kind)
+                .count()
+        };
+        counts.paused += count("paused");
+        counts.questions += count("asked");
         counts.broken_leases += broken_leases(&told.journal);
     }
-    if counts.replies > history.runs.iter().map(|told| told.replies.len()).sum() {
+    if counts.replies
+        > history
+            .runs
+            .iter()
+            .map(|told| told.replies.len() + told.questions.len())
+            .sum()
+    {
         offences.push("there are more replies in the channels than in the outbox".to_owned());
     }
     if history.panics > 0 {
@@ -54,20 +93,28 @@ pub fn check(history: &History) -> (Counts, Vec<String>) {
     (counts, offences)
 }
 
-/// Every message is in exactly one place of one journal if it was answered 2xx, and in at most one if it was not.
+/// Every message is in exactly one place of one journal if it was answered 2xx, and in at most one if it was not, or if it was
+/// deleted, perhaps before it was read.
 fn messages(history: &History, offences: &mut Vec<String>) {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for told in &history.runs {
         for event in &told.journal {
-            if let EventBody::Opened { work_item, .. } | EventBody::Steered { work_item, .. } = &event.body {
-                *places.entry(&work_item.text).or_default() += 1;
+            match &event.body {
+                EventBody::Opened { work_item, .. }
+                | EventBody::Steered {
+                    change: Change::Said,
+                    work_item,
+                    ..
+                } => *places.entry(&work_item.text).or_default() += 1,
+                EventBody::Answered { decision, .. } => *places.entry(&decision.text).or_default() += 1,
+                _ => {}
             }
         }
     }
     for message in &history.messages {
-        let text = message.text();
+        let text = message.text(Change::Said);
         match places.get(text.as_str()).copied().unwrap_or_default() {
-            0 if message.accepted => {
+            0 if message.accepted && message.is(Change::Deleted) == Luck::No => {
                 offences.push(format!("{text:?} was answered 2xx and is in no journal"));
             }
             0 | 1 => {}
@@ -96,7 +143,8 @@ fn acks(history: &History, offences: &mut Vec<String>) {
     }
 }
 
-/// A journal is gapless and legal, its epochs never fall, a provider takes its transcript, and its run has ended.
+/// A journal is gapless and legal, its epochs never fall, a provider takes its transcript, and its run has ended: well, unless it
+/// was cancelled.
 fn journal(told: &RunTold, offences: &mut Vec<String>) {
     let journal = &told.journal;
     for what in flaws(journal) {
@@ -110,7 +158,7 @@ fn journal(told: &RunTold, offences: &mut Vec<String>) {
             told.id
         ));
     }
-    if told.phase != "completed" {
+    if !matches!(told.phase.as_str(), "completed" | "cancelled") {
         offences.push(format!("run {} is {}", told.id, told.phase));
     }
 }
@@ -136,10 +184,15 @@ fn reply(history: &History, told: &RunTold, counts: &mut Counts, offences: &mut 
     }
 }
 
-/// Leases after the first: here a run ends its lease only with itself.
+/// Leases that were taken over from a runner that had said nothing of it.
 fn broken_leases(journal: &[Event]) -> usize {
-    let is_leased = |event: &&Event| matches!(event.body, EventBody::Leased { .. });
-    journal.iter().filter(is_leased).count().saturating_sub(1)
+    let mut phase = Phase::Queued;
+    let mut broken = 0;
+    for event in journal.iter().skip(1) {
+        broken += usize::from(phase == Phase::Running && event.body.kind() == "leased");
+        phase = phase.after(&event.body).unwrap_or(phase);
+    }
+    broken
 }
 
 #[cfg(test)]

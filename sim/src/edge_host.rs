@@ -126,11 +126,15 @@ pub fn edge(
 
 struct SimulatedClock(Skew);
 
+/// What a clock says that is not off.
+pub fn true_time() -> UnixMillis {
+    let since = turmoil::sim_elapsed().unwrap_or_default().as_millis();
+    UnixMillis(BEGINNING + i64::try_from(since).unwrap_or(i64::MAX))
+}
+
 impl Clock for SimulatedClock {
     fn now(&self) -> UnixMillis {
-        let since = turmoil::sim_elapsed().unwrap_or_default().as_millis();
-        let since = i64::try_from(since).unwrap_or(i64::MAX);
-        UnixMillis(BEGINNING + since + self.0.0.load(Ordering::SeqCst))
+        UnixMillis(true_time().0 + self.0.0.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {

@@ -11,7 +11,7 @@ use turmoil::Sim;
 use crate::{chance::Chance, edge_host::Skew, trace::Trace};
 
 /// Links that break.
-const LINKS: [(&str, &str); 14] = [
+const LINKS: [(&str, &str); 16] = [
     ("edge-0", "database"),
     ("edge-1", "database"),
     ("edge-0", "runner-0"),
@@ -26,6 +26,8 @@ const LINKS: [(&str, &str); 14] = [
     ("edge-1", "github"),
     ("edge-0", "telegram"),
     ("edge-1", "telegram"),
+    ("edge-0", "person"),
+    ("edge-1", "person"),
 ];
 /// Hosts that are killed.
 const HOSTS: [&str; 6] = ["edge-0", "edge-1", "runner-0", "runner-1", "runner-2", "database"];
@@ -49,7 +51,33 @@ enum Kind {
     Skew,
     /// A runner is cut off from both edges for longer than a lease lasts, and does not know.
     Isolate,
+    /// The same, but what it and the edges send each other arrives when it is over.
+    Freeze,
 }
+
+/// What is in the air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// Some of everything.
+    Usual,
+    /// Runners whose words arrive when others are at work on their runs; one at a time, so that there are others.
+    Zombies,
+}
+
+const USUAL: [Kind; 12] = [
+    Kind::Partition,
+    Kind::Partition,
+    Kind::PartitionOneWay,
+    Kind::Hold,
+    Kind::Hold,
+    Kind::Slow,
+    Kind::Kill,
+    Kind::Kill,
+    Kind::Kill,
+    Kind::Skew,
+    Kind::Isolate,
+    Kind::Freeze,
+];
 
 /// What is to be undone.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +92,7 @@ enum Undo {
 /// The faults of one simulation.
 pub struct Faults {
     chance: Chance,
+    weather: Weather,
     clocks: [Skew; 2],
     trace: Trace,
     next: Duration,
@@ -76,8 +105,9 @@ pub struct Faults {
 
 impl Faults {
     /// The faults of a seed, until a moment.
-    pub fn new(seed: u64, until: Duration, clocks: [Skew; 2], trace: &Trace) -> Self {
+    pub fn new(seed: u64, weather: Weather, until: Duration, clocks: [Skew; 2], trace: &Trace) -> Self {
         Self {
+            weather,
             chance: Chance::new(seed, "faults"),
             clocks,
             trace: trace.clone(),
@@ -115,23 +145,14 @@ impl Faults {
     }
 
     fn strike(&mut self, sim: &mut Sim<'_>, now: Duration) {
-        let kind = *self.chance.one_of(&[
-            Kind::Partition,
-            Kind::Partition,
-            Kind::PartitionOneWay,
-            Kind::Hold,
-            Kind::Hold,
-            Kind::Slow,
-            Kind::Kill,
-            Kind::Kill,
-            Kind::Kill,
-            Kind::Skew,
-            Kind::Isolate,
-        ]);
+        let kind = match self.weather {
+            Weather::Usual => *self.chance.one_of(&USUAL),
+            Weather::Zombies => Kind::Freeze,
+        };
         match kind {
             Kind::Kill => self.kill(sim, now),
             Kind::Skew => self.skew(now),
-            Kind::Isolate => self.isolate(sim, now),
+            Kind::Isolate | Kind::Freeze => self.isolate(sim, now, kind),
             kind => self.cut(sim, now, kind),
         }
     }
@@ -156,17 +177,29 @@ impl Faults {
         self.clocks[edge].set(off);
     }
 
-    fn isolate(&mut self, sim: &mut Sim<'_>, now: Duration) {
+    fn isolate(&mut self, sim: &mut Sim<'_>, now: Duration, kind: Kind) {
         let runner = *self.chance.one_of(&["runner-0", "runner-1", "runner-2"]);
-        let span = self.chance.between(7_000, 11_000);
+        let span = match self.weather {
+            Weather::Usual => self.chance.between(7_000, 11_000),
+            Weather::Zombies => self.chance.between(6_500, 9_000),
+        };
+        if self.weather == Weather::Zombies {
+            self.next += span;
+        }
         let links = ["edge-0", "edge-1"].map(|edge| (edge, format!("{edge}/{runner}")));
         if links.iter().any(|(_, link)| self.broken.contains_key(link)) {
             return;
         }
-        self.note(now, &format!("Isolate({runner}) for {} ms", span.as_millis()));
+        self.note(now, &format!("{kind:?}({runner}) for {} ms", span.as_millis()));
         for (edge, link) in links {
-            sim.partition(edge, runner);
-            self.broken.insert(link, (now + span, Undo::Repair(edge, runner)));
+            let undo = if kind == Kind::Freeze {
+                sim.hold(edge, runner);
+                Undo::Release(edge, runner)
+            } else {
+                sim.partition(edge, runner);
+                Undo::Repair(edge, runner)
+            };
+            self.broken.insert(link, (now + span, undo));
         }
     }
 
@@ -199,7 +232,7 @@ impl Faults {
                 sim.set_link_max_message_latency(a, b, SLOW);
                 Undo::Quicken(a, b)
             }
-            Kind::Partition | Kind::Kill | Kind::Skew | Kind::Isolate => {
+            Kind::Partition | Kind::Kill | Kind::Skew | Kind::Isolate | Kind::Freeze => {
                 sim.partition(a, b);
                 Undo::Repair(a, b)
             }

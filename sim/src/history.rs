@@ -12,7 +12,7 @@ use roost_shared::{
     event::{Event, EventBody},
 };
 
-use crate::{channel::Said, sender::Message};
+use crate::{channel::Said, person::Deed, sender::Message};
 
 /// An append that a runner was told is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +54,8 @@ pub struct RunTold {
     pub journal: Vec<Event>,
     /// The states of its replies in the outbox.
     pub replies: Vec<String>,
+    /// The states of its questions in the outbox.
+    pub questions: Vec<String>,
 }
 
 /// Everything the end is judged by.
@@ -61,6 +63,8 @@ pub struct RunTold {
 pub struct History {
     /// What people said.
     pub messages: Vec<Message>,
+    /// What a person did to runs.
+    pub deeds: Vec<Deed>,
     /// What runners were told.
     pub acks: Vec<Ack>,
     /// The runs.
@@ -85,21 +89,25 @@ pub async fn runs(scope: &Scope) -> Result<Vec<RunTold>, DbError> {
     let mut runs = Vec::new();
     for row in &rows {
         let id: RunId = row.parse(0)?;
-        let replies = scope
+        let mut posts = [Vec::new(), Vec::new()];
+        let effects = scope
             .query(
-                "SELECT state FROM effects WHERE workspace_id = ?1 AND run_id = ?2 \
+                "SELECT state, idempotency_key LIKE '%/question/%' FROM effects WHERE workspace_id = ?1 AND run_id = ?2 \
                  AND effect ->> '$.type' = 'reply' ORDER BY id",
                 [id.into()],
             )
             .await?;
+        for effect in &effects {
+            let kind = usize::from(effect.unsigned(1)? > 0);
+            posts[kind].push(effect.text(0)?.to_owned());
+        }
+        let [replies, questions] = posts;
         runs.push(RunTold {
             id,
             phase: row.text(1)?.to_owned(),
             journal: journal::page(scope, id, 0).await?,
-            replies: replies
-                .iter()
-                .map(|row| row.text(0).map(str::to_owned))
-                .collect::<Result<_, _>>()?,
+            replies,
+            questions,
         });
     }
     Ok(runs)

@@ -1,5 +1,5 @@
-//! Deterministic simulation of Roost: two edges, a database server, three runners, two channels and the senders of webhooks on
-//! one thread, on [turmoil](https://docs.rs/turmoil)'s network and clock, with partitions, held and slow links, killed hosts and
+//! Deterministic simulation of Roost: two edges, a database server, three runners, two channels, the senders of webhooks and a
+//! person who meddles on one thread, on [turmoil](https://docs.rs/turmoil)'s network and clock, with partitions, held and slow links, killed hosts and
 //! wrong clocks by seed.
 //!
 //! The product's own code in it is the edge's core with all its SQL, its client of database servers, and the fold of journals.
@@ -16,6 +16,8 @@ pub mod faults;
 pub mod history;
 pub mod network;
 pub mod office;
+pub mod payload;
+pub mod person;
 pub mod runner;
 pub mod sender;
 pub mod store;

@@ -3,7 +3,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use roost_sim::world::{Plan, Report, SimError, run};
+use roost_sim::{
+    faults::Weather,
+    world::{Plan, Report, SimError, run},
+};
 
 /// Deterministic simulation of edges, database and runners.
 #[derive(Debug, Parser)]
@@ -20,6 +23,9 @@ struct Options {
     /// For how many seconds people write and things break.
     #[arg(long, default_value_t = 40)]
     seconds: u64,
+    /// Nothing breaks but runners that stand still, and whose words arrive when others have gone on with their runs.
+    #[arg(long)]
+    zombies: bool,
     /// Print all that happened.
     #[arg(long)]
     trace: bool,
@@ -42,14 +48,19 @@ fn main() -> ExitCode {
 /// How many promises were broken.
 fn simulate(options: &Options) -> Result<usize, SimError> {
     println!(
-        "| seed | faults | accepted, of all | runs | replies; in doubt | leases broken | simulated | broken | digest |"
+        "| seed | faults | accepted, of all | changed | runs; cancelled | paused; asked | posts; in doubt | leases broken | simulated | broken | digest |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut broken = 0;
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
         let report = run(Plan {
             messages: options.messages,
             span: Duration::from_secs(options.seconds),
+            weather: if options.zombies {
+                Weather::Zombies
+            } else {
+                Weather::Usual
+            },
             ..Plan::new(seed)
         })?;
         if options.trace {
@@ -66,12 +77,16 @@ fn simulate(options: &Options) -> Result<usize, SimError> {
 fn show(report: &Report) {
     let counts = report.counts;
     println!(
-        "| {} | {} | {} of {} | {} | {}; {} | {} | {} s | {} | {} |",
+        "| {} | {} | {} of {} | {} | {}; {} | {}; {} | {}; {} | {} | {} s | {} | {} |",
         report.seed,
         report.faults,
         counts.accepted,
         counts.messages,
+        counts.changed,
         counts.runs,
+        counts.cancelled,
+        counts.paused,
+        counts.questions,
         counts.replies,
         counts.in_doubt,
         counts.broken_leases,

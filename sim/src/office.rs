@@ -1,4 +1,4 @@
-//! The office every simulation begins with: a workspace, one agent, GitHub and Telegram; and a token for the runners.
+//! The office every simulation begins with: a workspace, one agent, GitHub and Telegram; and tokens for the runners and a person.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,14 +23,22 @@ use crate::{
     world::SimError,
 };
 
-/// How long the runners' token is good: longer than any simulation.
+/// How long tokens are good: longer than any simulation.
 const TOKEN_GOOD_FOR: Duration = Duration::from_secs(86_400);
+
+/// The tokens of those who call the edges.
+pub struct OfficeTokens {
+    /// The runners'.
+    pub runners: String,
+    /// The person's.
+    pub person: String,
+}
 
 /// Sets the workspace up by an edge without a network, which is also what the end is read by.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn set_up(seed: u64, store: &Store) -> Result<(Arc<Edge>, String), SimError> {
+pub async fn set_up(seed: u64, store: &Store) -> Result<(Arc<Edge>, OfficeTokens), SimError> {
     let store = Arc::new(store.clone());
     let chance = Chance::new(seed, "office");
     let edge = edge_host::edge(store.clone(), store, chance, Skew::default())?;
@@ -65,16 +73,22 @@ pub async fn set_up(seed: u64, store: &Store) -> Result<(Arc<Edge>, String), Sim
             .await
             .map_err(SimError::Setup)?;
     }
-    let claims = Tokens::claims(
-        Audience::Runner,
-        edge.token_id(),
-        DEFAULT_WORKSPACE,
-        "runners",
-        now,
-        TOKEN_GOOD_FOR,
-    );
-    let token = edge.tokens.issue(&claims).map_err(SimError::Token)?;
-    Ok((edge, token))
+    let issue = |audience, name| {
+        let claims = Tokens::claims(
+            audience,
+            edge.token_id(),
+            DEFAULT_WORKSPACE,
+            name,
+            now,
+            TOKEN_GOOD_FOR,
+        );
+        edge.tokens.issue(&claims).map_err(SimError::Token)
+    };
+    let tokens = OfficeTokens {
+        runners: issue(Audience::Runner, "runners")?,
+        person: issue(Audience::Api, "a person")?,
+    };
+    Ok((edge, tokens))
 }
 
 fn github() -> IntegrationDraft {

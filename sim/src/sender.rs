@@ -1,5 +1,5 @@
 //! The senders of webhooks: GitHub sends once and does not look back, Telegram sends until it is answered 2xx, and both send
-//! some of them again, as happens.
+//! some of them again, as happens. People edit and delete some of their messages.
 //!
 //! Invariant: what is written down as accepted was answered 2xx: that is what the promise is about.
 
@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::join_all;
-use hmac::{Hmac, KeyInit, Mac};
 use roost_edge::ports::HttpClient;
-use serde_json::json;
+use roost_shared::{RunId, event::Change};
+use serde::Deserialize;
 
 use crate::{
     chance::{Chance, Luck},
     network::Network,
+    payload::webhook,
     trace::Trace,
 };
 
@@ -28,6 +28,10 @@ pub const EDGES: [&str; 2] = ["edge-0", "edge-1"];
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Telegram's tries at most.
 const TRIES: usize = 40;
+/// Of a hundred messages, so many are edited, and on GitHub as many deleted.
+const CHANGED: usize = 20;
+/// How long after a message it is changed at the latest, in milliseconds.
+const LATEST: u64 = 8_000;
 
 /// By which channel a message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +53,34 @@ pub struct Message {
     pub conversation: u64,
     /// Whether any of its requests was answered 2xx.
     pub accepted: bool,
+    /// What became of it.
+    pub changed: Option<Changed>,
+}
+
+/// What became of a message in its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Edited or deleted.
+    pub change: Change,
+    /// The runs that, by a 2xx answer, are told of it.
+    pub told: Vec<RunId>,
 }
 
 impl Message {
-    /// Its text, by which it is found again.
-    pub fn text(&self) -> String {
-        format!("please look at m{}", self.number)
+    /// Its text after a change, by which it is found again.
+    pub fn text(&self, change: Change) -> String {
+        match change {
+            Change::Said | Change::Deleted => format!("please look at m{}", self.number),
+            Change::Edited => format!("please look closely at m{}", self.number),
+        }
+    }
+
+    /// Whether people did this to it.
+    pub fn is(&self, change: Change) -> Luck {
+        match &self.changed {
+            Some(changed) if changed.change == change => Luck::Yes,
+            _ => Luck::No,
+        }
     }
 }
 
@@ -75,10 +101,10 @@ impl Sent {
             .push(message);
     }
 
-    fn accept(&self, number: u64) {
+    fn amend(&self, number: u64, amend: impl FnOnce(&mut Message)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(message) = all.iter_mut().find(|message| message.number == number) {
-            message.accepted = true;
+            amend(message);
         }
     }
 }
@@ -98,95 +124,95 @@ pub async fn send(seed: u64, count: u64, span: Duration, sent: Sent, trace: Trac
             // Neighbours often meet in one conversation.
             conversation: number / 3 * 3 + u64::try_from(chance.below(3)).unwrap_or_default(),
             accepted: false,
+            changed: None,
         };
         sent.add(message.clone());
-        let chance = Chance::new(seed, &format!("sender/{number}"));
-        let delivery = deliver(message, chance, network.clone(), sent.clone());
-        under_way.push(tokio::task::spawn_local(delivery));
+        let provider = Provider {
+            message,
+            chance: Chance::new(seed, &format!("sender/{number}")),
+            network: network.clone(),
+            sent: sent.clone(),
+        };
+        under_way.push(tokio::task::spawn_local(provider.tell()));
     }
     join_all(under_way).await;
 }
 
-async fn deliver(message: Message, mut chance: Chance, network: Network, sent: Sent) {
-    let tries = match message.channel {
-        Channel::Github => 1,
-        Channel::Telegram => TRIES,
-    };
-    for _ in 0..tries {
-        let edge = *chance.one_of(&EDGES);
-        if once(&message, edge, &network).await == Luck::Yes {
-            sent.accept(message.number);
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(700)).await;
-    }
-    if chance.in_hundred(25) == Luck::Yes {
-        // Twice at once, a little later, at both edges.
-        tokio::time::sleep(chance.between(0, 3_000)).await;
-        let again = EDGES.map(|edge| once(&message, edge, &network));
-        if join_all(again).await.contains(&Luck::Yes) {
-            sent.accept(message.number);
-        }
-    }
+/// One message's provider.
+struct Provider {
+    message: Message,
+    chance: Chance,
+    network: Network,
+    sent: Sent,
 }
 
-/// Whether it was answered 2xx.
-async fn once(message: &Message, edge: &str, network: &Network) -> Luck {
-    let Some(request) = request(message, edge) else {
-        return Luck::No;
-    };
-    match network.send(request).await {
-        Ok(answer) if answer.status().is_success() => Luck::Yes,
-        _ => Luck::No,
-    }
+/// What an edge says to a webhook that it takes.
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    runs: Vec<RunId>,
 }
 
-fn request(message: &Message, edge: &str) -> Option<http::Request<Bytes>> {
-    let (number, conversation) = (message.number, message.conversation);
-    let user = json!({"login": "ada", "id": 7, "type": "User"});
-    match message.channel {
-        Channel::Github => {
-            let body = json!({
-                "action": "created",
-                "sender": user,
-                "repository": {"full_name": "octo/nest"},
-                "issue": {"number": conversation + 1, "title": "An issue", "body": "", "user": user,
-                          "author_association": "MEMBER", "labels": []},
-                "comment": {"id": number + 1, "body": message.text(), "user": user, "author_association": "MEMBER"},
-            })
-            .to_string();
-            let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).ok()?;
-            mac.update(body.as_bytes());
-            http::Request::post(format!("http://{edge}/hooks/main/github"))
-                .header("content-type", "application/json")
-                .header("x-github-event", "issue_comment")
-                .header(
-                    "x-github-delivery",
-                    format!("00000000-0000-4000-8000-{number:012}"),
-                )
-                .header(
-                    "x-hub-signature-256",
-                    format!("sha256={}", hex::encode(mac.finalize().into_bytes())),
-                )
-                .body(Bytes::from(body))
-                .ok()
+impl Provider {
+    /// Tells of the message, perhaps again, and of what becomes of it.
+    async fn tell(mut self) {
+        self.deliver(Change::Said).await;
+        if self.chance.in_hundred(25) == Luck::Yes {
+            // Twice at once, a little later, at both edges.
+            tokio::time::sleep(self.chance.between(0, 3_000)).await;
+            let again = EDGES.map(|edge| self.once(Change::Said, edge));
+            for answer in join_all(again).await {
+                self.heard(Change::Said, answer);
+            }
         }
-        Channel::Telegram => {
-            let body = json!({
-                "update_id": number + 1,
-                "message": {
-                    "message_id": number + 1, "date": 1_767_225_600,
-                    "from": {"id": 7, "is_bot": false, "first_name": "Ada"},
-                    "chat": {"id": conversation + 1, "type": "private", "first_name": "Ada"},
-                    "text": message.text(),
-                },
-            })
-            .to_string();
-            http::Request::post(format!("http://{edge}/hooks/main/telegram"))
-                .header("content-type", "application/json")
-                .header("x-telegram-bot-api-secret-token", SECRET)
-                .body(Bytes::from(body))
-                .ok()
+        let change = match self.chance.below(100) {
+            lot if lot < CHANGED => Change::Edited,
+            lot if lot < 2 * CHANGED && self.message.channel == Channel::Github => Change::Deleted,
+            _ => return,
+        };
+        tokio::time::sleep(self.chance.between(0, LATEST)).await;
+        self.sent.amend(self.message.number, |message| {
+            let told = Vec::new();
+            message.changed = Some(Changed { change, told });
+        });
+        self.deliver(change).await;
+    }
+
+    async fn deliver(&mut self, change: Change) {
+        let tries = match self.message.channel {
+            Channel::Github => 1,
+            Channel::Telegram => TRIES,
+        };
+        for _ in 0..tries {
+            let edge = *self.chance.one_of(&EDGES);
+            let answer = self.once(change, edge).await;
+            let is_through = answer.is_some();
+            self.heard(change, answer);
+            if is_through {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(700)).await;
         }
+    }
+
+    /// Writes down an answer.
+    fn heard(&self, change: Change, answer: Option<Answer>) {
+        let Some(answer) = answer else { return };
+        self.sent.amend(self.message.number, |message| match change {
+            Change::Said => message.accepted = true,
+            Change::Edited | Change::Deleted => {
+                if let Some(changed) = &mut message.changed {
+                    changed.told.extend(answer.runs);
+                }
+            }
+        });
+    }
+
+    /// The answer, if it was 2xx.
+    async fn once(&self, change: Change, edge: &str) -> Option<Answer> {
+        let request = webhook(&self.message, change, edge)?;
+        let answer = self.network.send(request).await.ok()?;
+        let is_taken = answer.status().is_success();
+        is_taken.then(|| serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 }

@@ -18,10 +18,11 @@ use crate::{
     channel::Channels,
     check::{Counts, check},
     edge_host::EdgeHost,
-    faults::{Faults, SOUND},
+    faults::{Faults, SOUND, Weather},
     history::{self, Acks, History},
     network::serve,
     office::set_up,
+    person::{Deeds, Person},
     runner::RunnerHost,
     sender::{EDGES, Sent, send},
     store::{Sabotage, Store},
@@ -43,6 +44,8 @@ pub struct Plan {
     pub messages: u64,
     /// For how long they write, and things break.
     pub span: Duration,
+    /// What breaks.
+    pub weather: Weather,
     /// A defect to be found.
     pub sabotage: Sabotage,
 }
@@ -54,6 +57,7 @@ impl Plan {
             seed,
             messages: 24,
             span: Duration::from_secs(40),
+            weather: Weather::Usual,
             sabotage: Sabotage::None,
         }
     }
@@ -104,10 +108,15 @@ pub enum SimError {
 /// # Errors
 /// When it can't be run; a broken promise is none.
 pub fn run(plan: Plan) -> Result<Report, SimError> {
-    let (trace, acks, sent) = (Trace::default(), Acks::default(), Sent::default());
+    let (trace, acks, sent, deeds) = (
+        Trace::default(),
+        Acks::default(),
+        Sent::default(),
+        Deeds::default(),
+    );
     let store = Store::new()?;
     let channels = Channels::new(plan.seed);
-    let (edge, token) = block_on(set_up(plan.seed, &store))?;
+    let (edge, tokens) = block_on(set_up(plan.seed, &store))?;
     let scope = edge.scope(DEFAULT_WORKSPACE);
     store.sabotage(plan.sabotage);
 
@@ -138,9 +147,17 @@ pub fn run(plan: Plan) -> Result<Report, SimError> {
         sim.host(host.name.clone(), move || host.clone().live());
     }
     for number in 0..RUNNERS {
-        let host = RunnerHost::new(number, plan.seed, &token, &acks, &trace);
+        let host = RunnerHost::new(number, plan.seed, &tokens.runners, &acks, &trace);
         sim.host(host.name.clone(), move || host.clone().live());
     }
+    let person = Person {
+        token: tokens.person,
+        meddles: plan.span,
+        deeds: deeds.clone(),
+        trace: trace.clone(),
+        seed: plan.seed,
+    };
+    sim.host("person", move || person.clone().live());
     let sending = send(plan.seed, plan.messages, plan.span, sent.clone(), trace.clone());
     sim.client("sender", async move {
         sending.await;
@@ -148,7 +165,7 @@ pub fn run(plan: Plan) -> Result<Report, SimError> {
     });
 
     let clocks = edges.map(|edge| edge.skew);
-    let mut faults = Faults::new(plan.seed, plan.span, clocks, &trace);
+    let mut faults = Faults::new(plan.seed, plan.weather, plan.span, clocks, &trace);
     let deadline = plan.span + REST_WITHIN;
     let mut look = Duration::ZERO;
     loop {
@@ -165,6 +182,7 @@ pub fn run(plan: Plan) -> Result<Report, SimError> {
     }
     let history = History {
         messages: sent.all(),
+        deeds: deeds.all(),
         acks: acks.all(),
         runs: block_on(history::runs(&scope))?,
         said: channels.said(),

@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use roost_sim::{
+    faults::Weather,
     store::Sabotage,
     world::{Plan, run},
 };
@@ -51,16 +52,31 @@ fn a_seed_replays_line_by_line_and_in_another_process() {
     assert_ne!(first.trace.digest(), run(short(8)).unwrap().trace.digest());
 }
 
+/// Many runs at once, and runners that stand still under them.
+fn haunted(seed: u64) -> Plan {
+    Plan {
+        messages: 36,
+        span: std::time::Duration::from_secs(12),
+        weather: Weather::Zombies,
+        ..Plan::new(seed)
+    }
+}
+
 #[test]
 fn a_defect_does_not_go_unseen() {
-    for sabotage in [Sabotage::LostCommits, Sabotage::NoFence, Sabotage::NoLook] {
-        let seen = (200..230).any(|seed| {
+    for (sabotage, plan) in [
+        (Sabotage::LostCommits, short as fn(u64) -> Plan),
+        (Sabotage::NoFence, haunted),
+        (Sabotage::NoLook, short),
+    ] {
+        let seen = (200..206).any(|seed| {
             let plan = Plan {
                 sabotage,
-                ..short(seed)
+                ..plan(seed)
             };
             !run(plan).unwrap().offences.is_empty()
         });
         assert!(seen, "{sabotage:?}");
     }
+    assert_eq!(run(haunted(200)).unwrap().offences, Vec::<String>::new());
 }

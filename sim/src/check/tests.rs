@@ -3,6 +3,7 @@
 use roost_shared::{
     IntegrationId, RunId, UnixMillis, WorkItemId,
     event::{Change, Event, EventBody},
+    question::Question,
     work::{Actor, Conversation, ReplyTo, Trust, WorkItem},
 };
 
@@ -10,7 +11,8 @@ use super::check;
 use crate::{
     channel::Said,
     history::{Ack, History, RunTold},
-    sender::{Channel, Message},
+    person::{Deed, Want},
+    sender::{Changed, Channel, Message},
 };
 
 fn work_item() -> Box<WorkItem> {
@@ -68,7 +70,9 @@ fn whole() -> History {
             channel: Channel::Telegram,
             conversation: 0,
             accepted: true,
+            changed: None,
         }],
+        deeds: Vec::new(),
         acks: vec![Ack {
             run: id,
             epoch: 2,
@@ -80,6 +84,7 @@ fn whole() -> History {
             phase: "completed".into(),
             journal: journal.collect(),
             replies: vec!["sent".into()],
+            questions: Vec::new(),
         }],
         said: vec![Said {
             place: "telegram/1".into(),
@@ -114,7 +119,7 @@ fn every_broken_promise_is_named() {
             history.runs[0].journal[3].seq = 4;
         }),
         ("a gap", |history| history.runs[0].journal[2].seq = 7),
-        ("an epoch that falls", |history| {
+        ("an epoch that goes down", |history| {
             history.runs[0].journal[3].epoch = 1;
         }),
         ("an event that can't follow", |history| {
@@ -144,6 +149,114 @@ fn every_broken_promise_is_named() {
             "{named}: {offences:?}"
         );
     }
+}
+
+/// The message was edited, and its run was told.
+fn edited(history: &mut History) {
+    history.messages[0].changed = Some(Changed {
+        change: Change::Edited,
+        told: vec![history.runs[0].id],
+    });
+}
+
+/// The run takes the edit in at this place of its journal.
+fn take_in(history: &mut History, place: usize) {
+    let mut item = work_item();
+    item.text = history.messages[0].text(Change::Edited);
+    history.runs[0].journal[place].body = EventBody::Steered {
+        signal: roost_shared::SignalId::from_bytes([6; 16]),
+        change: Change::Edited,
+        work_item: item,
+    };
+}
+
+fn deed(history: &mut History, want: Want, done: &str, seen_after: u64) {
+    history.deeds.push(Deed {
+        run: history.runs[0].id,
+        want,
+        done: Some(done.to_owned()),
+        seen_after: Some(seen_after),
+    });
+}
+
+#[test]
+fn what_people_may_not_rely_on_is_named() {
+    type Break = fn(&mut History);
+    let pause = |history: &mut History| {
+        history.runs[0].journal[3].body = EventBody::Paused {
+            by: "a person".into(),
+            until: UnixMillis(1),
+        };
+    };
+    let breaks: [(&str, Break); 9] = [
+        ("did not take it in", edited),
+        ("replied without", |history| {
+            edited(history);
+            take_in(history, 2);
+        }),
+        ("was taken in 2 times", |history| {
+            edited(history);
+            take_in(history, 1);
+            take_in(history, 2);
+        }),
+        ("was cancelled, and is completed", |history| {
+            deed(history, Want::Cancel, "cancelled", 4);
+        }),
+        ("nobody cancelled", |history| {
+            history.runs[0].phase = "cancelled".into();
+        }),
+        ("was cancelled, and replied", |history| {
+            history.runs[0].phase = "cancelled".into();
+            history.said[0].text = format!("answer to {}", work_item().id);
+        }),
+        ("paused at 3 without a pause", |history| {
+            deed(history, Want::Pause, "pausing", 2);
+            deed(history, Want::Resume, "resumed", 2);
+        }),
+        ("question 1\" did not arrive", |_| {}),
+        ("question 1\" arrived 2 times", |history| {
+            let text = "question 1".to_owned();
+            let place = "telegram/1".to_owned();
+            history.said.extend([
+                Said {
+                    place: place.clone(),
+                    text: text.clone(),
+                },
+                Said { place, text },
+            ]);
+        }),
+    ];
+    for (named, broken) in breaks {
+        let mut history = whole();
+        broken(&mut history);
+        if named.contains("without a pause") {
+            pause(&mut history);
+        }
+        if named.contains("question") {
+            history.runs[0].journal[2].body = EventBody::Asked {
+                question: Question {
+                    call: "c".into(),
+                    text: "question 1".into(),
+                    options: Vec::new(),
+                },
+                until: UnixMillis(1),
+            };
+        }
+        let (_, offences) = check(&history);
+        assert!(
+            offences.iter().any(|offence| offence.contains(named)),
+            "{named}: {offences:?}"
+        );
+    }
+    // The same pause where nobody had taken it back.
+    let mut history = whole();
+    deed(&mut history, Want::Pause, "pausing", 2);
+    pause(&mut history);
+    let (_, offences) = check(&history);
+    assert!(
+        !offences.iter().any(|offence| offence.contains("without a pause")),
+        "{offences:?}"
+    );
 }
 
 #[test]

@@ -3,66 +3,31 @@
 //! Invariant: what is done next follows from the journal alone, so any runner goes on where another stopped; nothing is done
 //! under a lease after an append under it was refused.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use roost_shared::{
-    MicroUsd, SignalId,
     effect::EffectClass,
     event::EventBody,
-    run::{Next, RunState},
-    transcript::{Answer, Block, StopReason, ToolCall, ToolResult, Usage},
-    wire::{AppendRequest, Lease, Signal, SignalBody},
+    question::{Choice, PATIENCE, Question},
+    run::{Next, PendingCall, RunState},
+    transcript::ToolResult,
+    wire::{AppendRequest, Lease},
 };
-use serde_json::json;
 
-use super::client::{Client, Refusal};
+use super::{
+    client::{Client, Refusal},
+    ear::Ear,
+    script::{self, BLAST},
+};
 use crate::{
     chance::SharedChance,
+    edge_host::true_time,
     history::{Ack, Acks},
     trace::Trace,
 };
 
-/// What a driven run was told and has not taken in. Clones are the same ear.
-#[derive(Clone, Default)]
-pub struct Ear(Arc<Mutex<Vec<Signal>>>);
-
-impl Ear {
-    /// Tells it something; what it was told before is nothing new.
-    pub fn tell(&self, signals: impl IntoIterator<Item = Signal>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for signal in signals {
-            if !told.contains(&signal) {
-                told.push(signal);
-            }
-        }
-    }
-
-    /// The signals it was told.
-    pub fn heard(&self) -> Vec<SignalId> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().map(|signal| signal.id).collect()
-    }
-
-    /// The events that take in what `state` has not.
-    fn taken_in(&self, state: &RunState) -> Vec<EventBody> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = told.iter().filter(|signal| !state.has_heard(signal.id));
-        fresh
-            .filter_map(|signal| match &signal.body {
-                SignalBody::Steer { change, work_item } => Some(EventBody::Steered {
-                    signal: signal.id,
-                    change: *change,
-                    work_item: work_item.clone(),
-                }),
-                // Nobody here sends the others.
-                SignalBody::Cancel { .. } | SignalBody::Pause { .. } | SignalBody::Answer { .. } => None,
-            })
-            .collect()
-    }
-}
+/// The refusal of an append that takes in what was taken back.
+const WITHDRAWN: &str = "signal_withdrawn";
 
 /// What driving a run needs of its runner.
 #[derive(Clone)]
@@ -87,57 +52,51 @@ impl Driver {
         };
         ear.tell(lease.signals.iter().cloned());
         loop {
-            let events = match ear.taken_in(&state) {
-                told if !told.is_empty() => told,
-                _ => match state.next() {
-                    Next::CallModel => self.ask_model(&state).await,
-                    Next::RunTools(calls) => {
-                        let call = &calls[0].call;
-                        self.pass(10, 600).await;
-                        vec![
-                            EventBody::ToolStarted {
-                                call: call.id.clone(),
-                                class: EffectClass::Pure,
-                            },
-                            EventBody::ToolFinished {
-                                result: ToolResult {
-                                    call: call.id.clone(),
-                                    text: "done".to_owned(),
-                                    is_error: false,
-                                },
-                                took_ms: 1,
-                            },
-                        ]
+            let events = match (ear.interrupted(true_time()), ear.taken_in(&state)) {
+                (Some(end), _) => vec![end],
+                (None, told) if !told.is_empty() => told,
+                (None, _) => match state.next() {
+                    Next::CallModel => {
+                        self.pass(50, 1_500).await;
+                        vec![script::answer(&state)]
                     }
+                    Next::RunTools(calls) => self.work(&lease, &state, &calls[0]).await,
                     Next::Complete(text) | Next::Refused(text) => {
                         vec![EventBody::Completed { reply: Some(text) }]
                     }
                     Next::Compact | Next::Rest => return,
                 },
             };
-            match self.append(&lease, &mut state, events).await {
-                Ok(signals) => ear.tell(signals),
-                Err(refusal) => {
-                    let stopped = format!("run {} epoch {} stops: {refusal}", lease.run, lease.epoch);
-                    return self.trace.note(&self.host, &stopped);
-                }
+            if let Err(refusal) = self.append(&lease, &mut state, &ear, events).await {
+                let stopped = format!("run {} epoch {} stops: {refusal}", lease.run, lease.epoch);
+                return self.trace.note(&self.host, &stopped);
+            }
+            if state.next() == Next::Rest {
+                return;
             }
         }
     }
 
-    /// Writes the events, unless there is something the run has to hear first.
+    /// Writes the events, unless there is something the run has to hear first, or something of it was taken back.
     async fn append(
         &self,
         lease: &Lease,
         state: &mut RunState,
+        ear: &Ear,
         events: Vec<EventBody>,
-    ) -> Result<Vec<Signal>, Refusal> {
+    ) -> Result<(), Refusal> {
         let request = AppendRequest {
             epoch: lease.epoch,
             expected_seq: state.next_seq,
             events,
         };
-        let answer = self.client.append(lease.run, &request).await?;
+        let answer = match self.client.append(lease.run, &request).await {
+            Err(Refusal::No { code, .. }) if code == WITHDRAWN => {
+                ear.forget(state);
+                return Ok(());
+            }
+            answer => answer?,
+        };
         if answer.next_seq > request.expected_seq {
             for event in &request.events {
                 state.apply(event);
@@ -149,39 +108,48 @@ impl Driver {
                 events: request.events,
             });
         }
-        Ok(answer.signals)
+        ear.tell(answer.signals);
+        Ok(())
+    }
+
+    /// Makes a call, or asks a person about it. One that must not be made twice is written down before it is made.
+    async fn work(&self, lease: &Lease, state: &RunState, pending: &PendingCall) -> Vec<EventBody> {
+        let call = pending.call.id.clone();
+        let started = |class| EventBody::ToolStarted {
+            call: call.clone(),
+            class,
+        };
+        let finished = |text: &str| EventBody::ToolFinished {
+            result: ToolResult {
+                call: call.clone(),
+                text: text.to_owned(),
+                is_error: false,
+            },
+            took_ms: 1,
+        };
+        if pending.call.name != BLAST {
+            self.pass(10, 600).await;
+            return vec![started(EffectClass::Pure), finished("done")];
+        }
+        match &pending.decision {
+            Some(decision) if decision.choice == Some(Choice::Run) => {
+                self.pass(10, 600).await;
+                vec![started(EffectClass::NeedsApproval), finished("done")]
+            }
+            Some(_) => vec![finished("not done")],
+            None => vec![EventBody::Asked {
+                question: Question {
+                    call: call.clone(),
+                    text: format!("question {} of run {}", state.next_seq, lease.run),
+                    options: vec![Choice::Run, Choice::Skip],
+                },
+                until: true_time() + PATIENCE,
+            }],
+        }
     }
 
     async fn pass(&self, shortest: u64, longest: u64) {
         let span: Duration = self.chance.draw(|chance| chance.between(shortest, longest));
         tokio::time::sleep(span).await;
-    }
-
-    /// Two turns with tools, then the reply, which names its run.
-    async fn ask_model(&self, state: &RunState) -> Vec<EventBody> {
-        self.pass(50, 1_500).await;
-        let (blocks, stop) = if state.turns < 2 {
-            let call = |place: u32| {
-                Block::ToolCall(ToolCall {
-                    id: format!("t{}-{place}", state.turns),
-                    name: "look".to_owned(),
-                    input: json!({}),
-                })
-            };
-            (vec![call(0), call(1)], StopReason::ToolUse)
-        } else {
-            let text = format!("answer to {}", state.work_item.id);
-            (vec![Block::Text { text }], StopReason::EndTurn)
-        };
-        vec![EventBody::ModelAnswered(Answer {
-            model: "scripted".to_owned(),
-            blocks,
-            stop,
-            usage: Usage::default(),
-            cost: MicroUsd::default(),
-            request_id: None,
-            first_byte_ms: 1,
-            took_ms: 1,
-        })]
     }
 }

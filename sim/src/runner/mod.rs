@@ -9,6 +9,8 @@
 
 mod client;
 mod drive;
+mod ear;
+mod script;
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +30,8 @@ use tokio::task::JoinSet;
 
 use self::{
     client::{Client, Refusal},
-    drive::{Driver, Ear},
+    drive::Driver,
+    ear::Ear,
 };
 use crate::{
     chance::{Chance, SharedChance},
