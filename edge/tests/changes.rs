@@ -4,74 +4,32 @@
 
 mod common;
 
-use axum::body::Body;
-use common::TestEdge;
-use http::{Request, StatusCode};
-use roost_edge::{
-    config::Rule,
-    edge::DEFAULT_WORKSPACE,
-    integration::{GithubSettings, Secrets, Settings},
-    setup::{self, IntegrationDraft, SubscriptionDraft},
+use common::{
+    TestEdge,
+    github::{self, Comment},
 };
+use http::StatusCode;
 use serde_json::{Value, json};
-
-const SECRET: &str = "a secret for GitHub";
 
 /// An edge with a GitHub integration that ada listens to.
 async fn office() -> TestEdge {
     let t = TestEdge::new().await;
     let (ada, _) = t.employ("ada").await;
-    let scope = t.edge.scope(DEFAULT_WORKSPACE);
-    let draft = IntegrationDraft {
-        name: "github".into(),
-        settings: Settings::Github(GithubSettings {
-            api_url: "http://127.0.0.1:9".into(),
-            app_id: None,
-            bot_login: "roost[bot]".into(),
-            repositories: Vec::new(),
-        }),
-        secrets: Some(Secrets::Github {
-            webhook_secret: SECRET.into(),
-            private_key: None,
-            token: Some("a token".into()),
-        }),
-        enabled: true,
-    };
-    let integration = setup::create_integration(&t.edge, &scope, draft).await.unwrap();
-    let draft = SubscriptionDraft {
-        agent: ada.id,
-        integration: integration.id,
-        rule: Rule::Any,
-    };
-    setup::subscribe(&t.edge, &scope, &draft).await.unwrap();
+    github::connect(&t, ada.id).await;
     t
 }
 
 /// Something happens to comment `id`; `delivery` is GitHub's id of that.
 async fn comment(t: &TestEdge, delivery: &str, action: &str, id: u64, text: &str) -> Value {
-    use hmac::{Hmac, KeyInit, Mac};
-    let user = json!({"login": "olga", "id": 2, "type": "User"});
-    let body = json!({
-        "action": action,
-        "issue": {"number": 5, "title": "A bug", "user": user},
-        "comment": {"id": id, "body": text, "user": user, "author_association": "MEMBER"},
-        "sender": user,
-        "repository": {"full_name": "octo/repo"},
-    })
-    .to_string();
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let signature = hex::encode(mac.finalize().into_bytes());
-    let request = Request::post("/hooks/main/github")
-        .header("content-type", "application/json")
-        .header("x-github-event", "issue_comment")
-        .header("x-github-delivery", delivery)
-        .header("x-hub-signature-256", format!("sha256={signature}"))
-        .body(Body::from(body))
-        .unwrap();
-    let (status, received) = t.call(request).await;
-    assert_eq!(status, StatusCode::OK, "{received}");
-    received
+    let comment = Comment {
+        delivery,
+        action,
+        issue: 5,
+        id,
+        text,
+        association: "MEMBER",
+    };
+    github::tell(t, comment).await
 }
 
 fn changes(signals: &Value) -> Vec<(&str, &str)> {

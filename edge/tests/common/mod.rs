@@ -7,6 +7,7 @@
 )]
 
 pub mod browser;
+pub mod github;
 
 use std::{sync::Arc, time::Duration};
 

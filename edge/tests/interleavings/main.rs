@@ -1,9 +1,10 @@
-//! Arbitrary interleavings of messages, two runners, outages and people, against the real embedded database and a clock that
+//! Arbitrary interleavings of messages, their edits and deletions, two runners, outages and people, against the real embedded database and a clock that
 //! the test moves: whatever happens in whatever order, every message is in exactly one place, every journal is one the
 //! state machine allows, and whoever lost a lease can write nothing.
 
 #![allow(clippy::unwrap_used)]
 
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod steps;

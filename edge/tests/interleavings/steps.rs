@@ -9,6 +9,19 @@ pub(crate) enum Step {
         member: bool,
     },
     SayAgain,
+    /// An author changes a message, perhaps one that is long done with.
+    Edit {
+        message: usize,
+    },
+    Delete {
+        message: usize,
+    },
+    /// A runner waits for work, and a message comes.
+    Offer {
+        runner: usize,
+        conversation: u8,
+        member: bool,
+    },
     Poll {
         runner: usize,
     },
@@ -64,6 +77,10 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..2_u8, any::<bool>()).prop_map(|(conversation, member)| Step::Say { conversation, member }),
         1 => Just(Step::SayAgain),
+        2 => (0..12_usize).prop_map(|message| Step::Edit { message }),
+        1 => (0..12_usize).prop_map(|message| Step::Delete { message }),
+        2 => (0..2_usize, 0..2_u8, any::<bool>())
+            .prop_map(|(runner, conversation, member)| Step::Offer { runner, conversation, member }),
         4 => (0..2_usize).prop_map(|runner| Step::Poll { runner }),
         1 => Just(Step::Outage),
         1 => Just(Step::Tick),

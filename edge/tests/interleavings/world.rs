@@ -1,11 +1,12 @@
-//! The world the steps happen in, and what holds in it at every moment.
+//! The world the steps happen in.
 
 use std::{
-    collections::BTreeMap,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -15,16 +16,70 @@ use roost_edge::{db::Scope, edge::DEFAULT_WORKSPACE, ports::Clock, runs::control
 use roost_shared::{
     RunId, UnixMillis,
     agent::LaneMode,
-    event::{Event, EventBody},
     question::{Choice, Decision},
-    run::{Phase, RunState, Waits},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    common::{self, TestEdge, lane, signed, signed_by_member},
+    common::{
+        self, TestEdge,
+        github::{self, Comment},
+        lane,
+    },
     steps::{Act, Deed, Step},
 };
+
+/// A comment as its author knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    number: usize,
+    conversation: u8,
+    member: bool,
+    /// Also its text.
+    pub(crate) id: String,
+    /// Its later texts, each with the runs that are told.
+    pub(crate) edits: Vec<(String, Vec<RunId>)>,
+    pub(crate) deleted: bool,
+}
+
+impl Said {
+    fn new(number: usize, conversation: u8, member: bool) -> Self {
+        Self {
+            number,
+            conversation,
+            member,
+            id: format!("m{number}"),
+            edits: Vec::new(),
+            deleted: false,
+        }
+    }
+
+    async fn tell(&self, t: &TestEdge, action: &str, text: &str) -> Value {
+        let comment = Comment {
+            delivery: &format!("{action} {text}"),
+            action,
+            issue: u64::from(self.conversation) + 1,
+            id: self.number as u64 + 1,
+            text,
+            association: if self.member { "MEMBER" } else { "NONE" },
+        };
+        github::tell(t, comment).await
+    }
+}
+
+/// The answer, if it comes within some moments.
+async fn soon(
+    waiting: &mut (impl Future<Output = (StatusCode, Value)> + Unpin),
+) -> Option<(StatusCode, Value)> {
+    for _ in 0..8 {
+        let now = std::future::poll_fn(|context| Poll::Ready(pin!(&mut *waiting).poll(context)));
+        if let Poll::Ready(answer) = now.await {
+            return Some(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
 
 /// A clock that stands until it is moved.
 struct Hands(AtomicI64);
@@ -51,8 +106,8 @@ struct Believed {
 pub(crate) struct World {
     t: TestEdge,
     hands: Arc<Hands>,
-    scope: Scope,
-    said: Vec<(String, String, bool)>,
+    pub(crate) scope: Scope,
+    pub(crate) said: Vec<Said>,
     leases: [Vec<Believed>; 2],
     runs: Vec<RunId>,
 }
@@ -61,7 +116,8 @@ impl World {
     pub(crate) async fn new(mode: LaneMode, debounce: u32) -> Self {
         let hands = Arc::new(Hands(AtomicI64::new(common::real_now())));
         let t = TestEdge::on_clock(hands.clone(), |settings| settings.crash_limit = 3).await;
-        t.hire("ada", lane(mode, debounce)).await;
+        let (ada, _) = t.hire("ada", lane(mode, debounce)).await;
+        github::connect(&t, ada.id).await;
         let scope = t.edge.scope(DEFAULT_WORKSPACE);
         Self {
             t,
@@ -77,34 +133,25 @@ impl World {
         self.hands.0.fetch_add(span, Ordering::SeqCst);
     }
 
-    async fn say(&mut self, id: &str, conversation: &str, member: bool) -> Value {
-        let request = match member {
-            true => signed_by_member(id, conversation, id),
-            false => signed(id, conversation, id),
-        };
-        let (status, received) = self.t.call(request).await;
-        assert_eq!(status, StatusCode::OK, "{received}");
-        received
-    }
-
     pub(crate) async fn step(&mut self, step: &Step) {
         self.pass(2);
         match step {
-            Step::Say { conversation, member } => {
-                let id = format!("m{}", self.said.len());
-                let conversation = format!("c{conversation}");
-                let received = self.say(&id, &conversation, *member).await;
-                let run: RunId = received["runs"][0].as_str().unwrap().parse().unwrap();
-                if !self.runs.contains(&run) {
-                    self.runs.push(run);
-                }
-                self.said.push((id, conversation, *member));
-            }
+            Step::Say { conversation, member } => self.say(*conversation, *member).await,
             Step::SayAgain => {
-                if let Some((id, conversation, member)) = self.said.last().cloned() {
-                    assert_eq!(self.say(&id, &conversation, member).await["verdict"], "duplicate");
+                if let Some(said) = self.said.last() {
+                    assert_eq!(
+                        said.tell(&self.t, "created", &said.id).await["verdict"],
+                        "duplicate"
+                    );
                 }
             }
+            Step::Edit { message } => self.change(*message, "edited").await,
+            Step::Delete { message } => self.change(*message, "deleted").await,
+            Step::Offer {
+                runner,
+                conversation,
+                member,
+            } => self.offer(*runner, *conversation, *member).await,
             Step::Poll { runner } => self.poll(*runner).await,
             Step::Outage => self.pass(200_000),
             Step::Tick => {
@@ -115,14 +162,93 @@ impl World {
         }
     }
 
-    async fn poll(&mut self, runner: usize) {
+    /// A comment is written.
+    async fn say(&mut self, conversation: u8, member: bool) {
+        let said = Said::new(self.said.len(), conversation, member);
+        let received = said.tell(&self.t, "created", &said.id).await;
+        self.heard(said, &received);
+    }
+
+    fn heard(&mut self, said: Said, received: &Value) {
+        let run: RunId = received["runs"][0].as_str().unwrap().parse().unwrap();
+        if !self.runs.contains(&run) {
+            self.runs.push(run);
+        }
+        self.said.push(said);
+    }
+
+    async fn change(&mut self, message: usize, action: &str) {
+        let count = self.said.len();
+        let Some(said) = self.said.get_mut(message % count.max(1)) else {
+            return;
+        };
+        if said.deleted {
+            return;
+        }
+        let text = match action {
+            "edited" => format!("{}, edit {}", said.id, said.edits.len()),
+            _ => said
+                .edits
+                .last()
+                .map_or(said.id.clone(), |(text, _)| text.clone()),
+        };
+        let received = said.tell(&self.t, action, &text).await;
+        if action == "deleted" {
+            said.deleted = true;
+            return;
+        }
+        let told = received["runs"].as_array().into_iter().flatten();
+        let told = told.map(|run| run.as_str().unwrap().parse().unwrap());
+        said.edits.push((text, told.collect()));
+    }
+
+    /// A message comes while a poll waits; when it is not answered at once, its runner goes away.
+    async fn offer(&mut self, runner: usize, conversation: u8, member: bool) {
+        let poll = format!("01J9ZD6M5N{:016}", self.said.len());
+        let mut body = self.asking(runner);
+        body["poll"] = json!(poll);
+        body["wait_ms"] = json!(20_000);
+        let said = Said::new(self.said.len(), conversation, member);
+        let (received, answer) = {
+            let mut waiting = Box::pin(self.t.runner("/poll", body));
+            let mut answer = soon(&mut waiting).await;
+            let received = said.tell(&self.t, "created", &said.id).await;
+            if answer.is_none() {
+                answer = soon(&mut waiting).await;
+            }
+            (received, answer)
+        };
+        self.heard(said, &received);
+        match answer {
+            Some((status, answer)) => {
+                assert_eq!(status, StatusCode::OK, "{answer}");
+                self.believe(runner, &answer);
+            }
+            None => {
+                let path = format!("/polls/{poll}/withdraw");
+                let (status, answer) = self.t.runner(&path, json!({})).await;
+                assert_eq!(status, StatusCode::OK, "{answer}");
+            }
+        }
+    }
+
+    /// What a runner asks for.
+    fn asking(&self, runner: usize) -> Value {
         let held: Vec<_> = self.leases[runner]
             .iter()
             .map(|lease| json!({"run": lease.run, "epoch": lease.epoch}))
             .collect();
-        let body = json!({"runner": format!("r{runner}"), "room": 2, "held": held});
-        let (status, answer) = self.t.runner("/poll", body).await;
+        json!({"runner": format!("r{runner}"), "room": 2, "held": held})
+    }
+
+    async fn poll(&mut self, runner: usize) {
+        let (status, answer) = self.t.runner("/poll", self.asking(runner)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
+        self.believe(runner, &answer);
+    }
+
+    /// What a runner makes of a poll's answer.
+    fn believe(&mut self, runner: usize, answer: &Value) {
         let leases = &mut self.leases[runner];
         let lost = answer["lost"].as_array().unwrap();
         leases.retain(|lease| !lost.contains(&json!(lease.run)));
@@ -243,45 +369,6 @@ impl World {
             assert_eq!(error.status, StatusCode::CONFLICT, "{error:?}");
         }
     }
-
-    /// Holds at every moment.
-    pub(crate) async fn check(&self) {
-        let columns = "SELECT id, phase, waits, next_seq, epoch, crashes, conversation_id FROM runs WHERE workspace_id = ?1";
-        let mut places: BTreeMap<String, u32> = BTreeMap::new();
-        let mut active: BTreeMap<String, u32> = BTreeMap::new();
-        for row in &self.scope.query(columns, []).await.unwrap() {
-            let run: RunId = row.parse(0).unwrap();
-            let journal = roost_edge::runs::journal::page(&self.scope, run, 0)
-                .await
-                .unwrap();
-            let state = allowed(&journal);
-            let phase = Phase::from_name(row.text(1).unwrap()).unwrap();
-            assert_eq!((state.phase, state.next_seq), (phase, row.unsigned(3).unwrap()));
-            assert_eq!(
-                journal.last().unwrap().epoch.max(1),
-                row.unsigned(4).unwrap().max(1)
-            );
-            assert_eq!(u64::from(state.crashes), row.unsigned(5).unwrap(), "{journal:?}");
-            let waits = row.optional_text(2).unwrap().and_then(Waits::from_name);
-            assert_eq!(waits.is_some(), phase == Phase::Waiting);
-            if matches!(phase, Phase::Running | Phase::Parked) {
-                *active.entry(row.text(6).unwrap().to_owned()).or_default() += 1;
-            }
-            for text in heard(&journal) {
-                *places.entry(text).or_default() += 1;
-            }
-            let waiting = "SELECT kind, body ->> '$.work_item.text' FROM signals WHERE workspace_id = ?1 AND run_id = ?2";
-            for signal in &self.scope.query(waiting, [run.into()]).await.unwrap() {
-                assert!(!phase.is_terminal(), "an ended run leaves nothing unheard");
-                if signal.text(0).unwrap() == "steer" {
-                    *places.entry(signal.text(1).unwrap().to_owned()).or_default() += 1;
-                }
-            }
-        }
-        assert!(active.values().all(|runs| *runs == 1), "one active run per lane");
-        let expected: BTreeMap<String, u32> = self.said.iter().map(|(id, ..)| (id.clone(), 1)).collect();
-        assert_eq!(places, expected, "every message is in exactly one place");
-    }
 }
 
 impl Believed {
@@ -299,7 +386,8 @@ impl Believed {
             .iter()
             .filter_map(|signal| match signal["type"].as_str() {
                 Some("steer") => {
-                    Some(json!({"type": "steered", "signal": signal["id"], "work_item": signal["work_item"]}))
+                    let (id, change, item) = (&signal["id"], &signal["change"], &signal["work_item"]);
+                    Some(json!({"type": "steered", "signal": id, "change": change, "work_item": item}))
                 }
                 Some("answer") => {
                     Some(json!({"type": "answered", "signal": signal["id"], "by": signal["by"]}))
@@ -308,38 +396,4 @@ impl Believed {
             });
         events.collect()
     }
-}
-
-/// The journal folded, if the state machine allows each of its events and it has no gap.
-fn allowed(journal: &[Event]) -> RunState {
-    let mut phase = Phase::Queued;
-    for (seq, event) in (0..).zip(journal) {
-        assert_eq!(event.seq, seq, "no gap");
-        if seq > 0 {
-            phase = phase.after(&event.body).unwrap();
-        }
-    }
-    RunState::fold(journal).unwrap()
-}
-
-/// The texts a journal holds, and whose they may be.
-fn heard(journal: &[Event]) -> Vec<String> {
-    let mut asked = false;
-    let mut texts = Vec::new();
-    let mut trust = None;
-    for event in journal {
-        match &event.body {
-            EventBody::Opened { work_item, .. } => {
-                trust = Some(work_item.actor.trust);
-                texts.push(work_item.text.clone());
-            }
-            EventBody::Asked { .. } => asked = true,
-            EventBody::Steered { work_item, .. } => {
-                assert!(asked || Some(work_item.actor.trust) == trust, "a stranger steers");
-                texts.push(work_item.text.clone());
-            }
-            _ => {}
-        }
-    }
-    texts
 }
