@@ -7,6 +7,7 @@ use std::{fmt::Write, sync::Arc};
 
 use roost_shared::{
     event::EventBody,
+    run::RunState,
     transcript::{Block, Message, Role},
 };
 
@@ -25,11 +26,9 @@ const PIECE: usize = 2_000;
 impl Drive {
     /// Replaces the conversation by a summary.
     pub(super) async fn compact(&mut self) -> Result<Option<Interrupt>, Stopped> {
-        let transcript = self.journal.read(|state| state.transcript()).await;
         let ask = user(SUMMARISE.to_owned());
-        let messages = context::conversation(&self.opening, [transcript, vec![ask]].concat());
-        let request = self.request(messages).await;
-        self.summarise(&request).await
+        let request = self.request(self.conversation(vec![ask]).await).await;
+        self.summarise(request).await
     }
 
     /// Replaces the conversation by a summary of its shorter form: the whole no longer fits `window` tokens.
@@ -41,24 +40,26 @@ impl Drive {
         let ask = user(format!(
             "What happened so far, shortened:\n\n{told}\n\n{SUMMARISE}"
         ));
-        let mut request = self
-            .request(context::conversation(&self.opening, vec![ask]))
-            .await;
+        let lease = &self.lease;
+        let opening = |state: &RunState| context::opening(lease, &state.work_item);
+        let opening = self.journal.read(opening).await;
+        let mut request = self.request(context::conversation(opening, vec![ask])).await;
         request.tools = Arc::from([]);
-        self.summarise(&request).await
+        self.summarise(request).await
     }
 
-    async fn summarise(&mut self, request: &ModelRequest) -> Result<Option<Interrupt>, Stopped> {
-        if let Some(failed) = self.over_budget(request).await {
+    async fn summarise(&mut self, request: ModelRequest) -> Result<Option<Interrupt>, Stopped> {
+        if let Some(failed) = self.over_budget(&request).await {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
         }
+        let (model, whole) = (request.model.clone(), !request.tools.is_empty());
         let answer = match self.ask(request).await {
             Err(interrupt) => return Ok(Some(interrupt)),
             Ok(Err(Unanswered {
                 error: ModelError::ContextExceeded { limit, .. },
                 ..
-            })) if !request.tools.is_empty() => {
+            })) if whole => {
                 let window = limit.unwrap_or_else(|| self.window());
                 return Box::pin(self.compact_shortened(window)).await;
             }
@@ -67,7 +68,7 @@ impl Drive {
         };
         let (summary, usage, cost) = (answer.text(), answer.usage, answer.cost);
         if summary.trim().is_empty() {
-            let (provider, reason) = (request.model.clone(), "an empty summary".to_owned());
+            let (provider, reason) = (model, "an empty summary".to_owned());
             let error = ModelError::AnswerMalformed { provider, reason };
             return self.failed(Unanswered { error, usage, cost }).await;
         }

@@ -96,8 +96,8 @@ pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
 }
 
 /// The whole conversation: the opening and the transcript, with neighbours of one role made one message.
-pub fn conversation(opening: &Arc<Message>, transcript: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
-    let mut messages: Vec<Arc<Message>> = vec![opening.clone()];
+pub fn conversation(opening: Message, transcript: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
+    let mut messages: Vec<Arc<Message>> = vec![Arc::new(opening)];
     for message in transcript {
         match messages.last_mut() {
             Some(last) if last.role == message.role => {

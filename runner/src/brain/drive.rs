@@ -9,7 +9,6 @@ use roost_shared::{
     fail_point::{self, FailPoint},
     question::PATIENCE,
     run::Next,
-    transcript::Message,
     wire::Lease,
 };
 
@@ -132,11 +131,11 @@ impl Driver for Brain {
         self.room.only()
     }
 
-    fn drive(&self, lease: Lease, control: Control) -> BoxFuture<'static, ()> {
+    fn drive(&self, mut lease: Lease, control: Control) -> BoxFuture<'static, ()> {
         let brain = self.clone();
         Box::pin(async move {
             let run = lease.run;
-            let journal = match Journal::open(brain.store.clone(), &lease) {
+            let journal = match Journal::open(brain.store.clone(), &mut lease) {
                 Ok(journal) => Arc::new(journal),
                 Err(error) => {
                     tracing::error!(%run, "{error}");
@@ -144,7 +143,7 @@ impl Driver for Brain {
                 }
             };
             let sessions = journal.read(|state| state.sessions.clone()).await;
-            let mut drive = Drive::new(brain, lease, control, journal).await;
+            let mut drive = Drive::new(brain, lease, control, journal);
             for (purpose, (sprite, session)) in sessions {
                 if sprite == drive.lease.sprite {
                     drive.context.resume_session(&purpose, &session).await;
@@ -169,7 +168,6 @@ pub(super) struct Drive {
     pub(super) lease: Lease,
     pub(super) journal: Arc<Journal>,
     pub(super) system: Arc<[String]>,
-    pub(super) opening: Arc<Message>,
     pub(super) tools: Tools,
     pub(super) definitions: Arc<[ToolDefinition]>,
     pub(super) context: ToolContext,
@@ -179,15 +177,11 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    async fn new(brain: Brain, mut lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
-        let opening = journal
-            .read(|state| context::opening(&lease, &state.work_item))
-            .await;
+    fn new(brain: Brain, mut lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
         let tools = brain.tools.only(&lease.agent.tools);
         let sprite = brain.sprites.sprite(&lease.sprite);
         Self {
             system: context::system(&lease.agent),
-            opening: Arc::new(opening),
             definitions: tools.definitions().into(),
             context: match &lease.git_origin {
                 Some(origin) => {
@@ -222,8 +216,7 @@ impl Drive {
                 Next::RunTools(calls) => self.work(Vec::new(), calls).await?,
                 Next::Complete(text) => {
                     fail_point::reach(FailPoint::EndReached);
-                    let reply = (!text.trim().is_empty()).then_some(text);
-                    self.journal.write(vec![EventBody::Completed { reply }]).await?;
+                    self.journal.write(vec![completed(text)]).await?;
                     None
                 }
                 Next::Refused(text) => return self.journal.write(vec![refused(&text)]).await,
@@ -243,14 +236,7 @@ impl Drive {
         if events.is_empty() {
             return Ok(());
         }
-        self.journal.write(events).await?;
-        // The message that began the run may read otherwise now.
-        let lease = &self.lease;
-        let opening = self
-            .journal
-            .read(|state| context::opening(lease, &state.work_item));
-        self.opening = Arc::new(opening.await);
-        Ok(())
+        self.journal.write(events).await
     }
 
     /// Stops the run; whether it rests then. It goes on where a pause was taken back before it was written.
@@ -272,6 +258,12 @@ impl Drive {
         }
         Ok(rests)
     }
+}
+
+/// The end of a run whose model is done.
+pub(super) fn completed(text: String) -> EventBody {
+    let reply = (!text.trim().is_empty()).then_some(text);
+    EventBody::Completed { reply }
 }
 
 fn refused(text: &str) -> EventBody {

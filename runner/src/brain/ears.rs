@@ -45,12 +45,7 @@ impl Ears {
 
     /// Whether something interrupts the run at a safe point.
     pub(super) async fn interrupted(&mut self, journal: &Journal) -> Option<Interrupt> {
-        for signal in journal.take_signals().await {
-            keep(&mut self.inbox, signal);
-        }
-        while let Ok(signal) = self.control.signals.try_recv() {
-            keep(&mut self.inbox, signal);
-        }
+        self.listen(journal).await;
         let mut interrupts: Vec<Interrupt> = self.inbox.iter().filter_map(interrupt).collect();
         let cancel = interrupts
             .iter()
@@ -65,6 +60,21 @@ impl Ears {
     pub(super) fn forget_pauses(&mut self) {
         let is_pause = |signal: &Signal| matches!(signal.body, SignalBody::Pause { .. });
         self.inbox.retain(|signal| !is_pause(signal));
+    }
+
+    /// Whether nothing has been heard that is yet to be acted upon.
+    pub(super) async fn are_quiet(&mut self, journal: &Journal) -> bool {
+        self.listen(journal).await;
+        self.inbox.is_empty()
+    }
+
+    async fn listen(&mut self, journal: &Journal) {
+        for signal in journal.take_signals().await {
+            keep(&mut self.inbox, signal);
+        }
+        while let Ok(signal) = self.control.signals.try_recv() {
+            keep(&mut self.inbox, signal);
+        }
     }
 
     /// What was said since, as the events that take it in; the next call has only what came after.

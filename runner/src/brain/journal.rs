@@ -2,9 +2,9 @@
 //!
 //! Invariant: nothing is written after a write that failed, and a write is sent only when the one before it is durable. The
 //! state may be ahead of the edge by one write at most, and only where nothing outside comes of it: see
-//! [`Journal::write_behind`].
+//! [`Journal::write_behind`] and [`Journal::hold`].
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future, mem, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use roost_shared::{
@@ -15,10 +15,7 @@ use roost_shared::{
     run::{NotAJournal, RunState},
     wire::{AppendRequest, AppendResponse, CredentialRequest, CredentialResponse, Lease, Signal},
 };
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    task::JoinHandle,
-};
+use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 use crate::{
     edge_client::{EdgeClient, EdgeError},
@@ -27,6 +24,13 @@ use crate::{
 
 /// The edge's refusal of events that take in what was taken back.
 const SIGNAL_WITHDRAWN: &str = "signal_withdrawn";
+
+/// Events in one append at most, as the edge takes them.
+const MOST_EVENTS: usize = 256;
+
+/// How long events wait for the next append to take them along. Longer than an answer takes that is there at once, and no
+/// time beside one that is thought about.
+const HOLD: Duration = Duration::from_millis(3);
 
 /// Where journals are kept: the edge, or in tests a list.
 #[async_trait]
@@ -89,9 +93,19 @@ struct Inner {
     stopped: Option<Stopped>,
     /// The write that is under way while the run goes on.
     behind: Option<JoinHandle<Result<AppendResponse, EdgeError>>>,
+    /// What the state has and no write has taken along yet.
+    held: Vec<EventBody>,
 }
 
 impl Inner {
+    /// The state has these events from now on.
+    fn hold(&mut self, events: Vec<EventBody>) {
+        for event in &events {
+            self.state.apply(event);
+        }
+        self.held.extend(events);
+    }
+
     /// Waits until all that was written behind is durable.
     async fn settle(&mut self) -> Result<(), Stopped> {
         if let Some(behind) = &mut self.behind {
@@ -114,17 +128,18 @@ impl Inner {
 }
 
 impl Journal {
-    /// The journal of a lease, folded.
+    /// The journal of a lease, folded; it is taken out of the lease, so that the run does not hold all that was said twice.
     ///
     /// # Errors
     /// When the lease's journal is none.
-    pub fn open(store: Arc<dyn Store>, lease: &Lease) -> Result<Self, NotAJournal> {
-        let state = RunState::fold(&lease.journal)?;
+    pub fn open(store: Arc<dyn Store>, lease: &mut Lease) -> Result<Self, NotAJournal> {
+        let state = RunState::fold(&mem::take(&mut lease.journal))?;
         let inner = Mutex::new(Inner {
             state,
             signals: Vec::new(),
             stopped: None,
             behind: None,
+            held: Vec::new(),
         });
         Ok(Self {
             store,
@@ -134,7 +149,8 @@ impl Journal {
         })
     }
 
-    /// Appends events, in order, all or none. Writers take turns, so that the seqs follow each other.
+    /// Appends events, in order, all or none, and before them what was held. Writers take turns, so that the seqs follow each
+    /// other.
     ///
     /// Events that end the run, make it ask, or take in what it was told may be held back by something that came before them:
     /// then nothing is written, the state stays as it is, and what is to be heard is among the signals, or was taken back.
@@ -142,29 +158,47 @@ impl Journal {
     /// # Errors
     /// When the run is no longer this runner's; then nothing can be written any more.
     pub async fn write(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
-        if events.is_empty() {
-            return Ok(());
+        self.try_write(events).await.map(drop)
+    }
+
+    /// As [`write`](Self::write); gives the events back if they were held back.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn try_write(&self, events: Vec<EventBody>) -> Result<Vec<EventBody>, Stopped> {
+        let mut inner = self.inner.lock().await;
+        inner.settle().await?;
+        if inner.held.len() + events.len() > MOST_EVENTS {
+            self.send_held(&mut inner);
+            inner.settle().await?;
         }
-        let (mut inner, request) = self.next(events).await?;
+        let held = inner.held.len();
+        let mut request = self.request(&mut inner, events);
+        if request.events.is_empty() {
+            return Ok(Vec::new());
+        }
         match self.store.append(self.run, &request).await {
             Ok(response) => {
                 fail_point::reach(FailPoint::EventsWritten);
-                // There is something to hear before the run may end or ask: nothing was written.
+                inner.signals.extend(response.signals);
                 if response.next_seq > request.expected_seq {
-                    for event in &request.events {
+                    for event in &request.events[held..] {
                         inner.state.apply(event);
                     }
+                    return Ok(Vec::new());
                 }
-                inner.signals.extend(response.signals);
-                Ok(())
             }
-            Err(EdgeError::Refused(problem)) if problem.code == SIGNAL_WITHDRAWN => Ok(()),
+            Err(EdgeError::Refused(problem)) if problem.code == SIGNAL_WITHDRAWN => {}
             Err(error) => {
                 let stopped = Stopped(error);
                 inner.stopped = Some(stopped.clone());
-                Err(stopped)
+                return Err(stopped);
             }
         }
+        // There is something to hear before the run may end or ask, or nothing to take in any more: nothing was written.
+        let held_back = request.events.split_off(held);
+        inner.held = request.events;
+        Ok(held_back)
     }
 
     /// Appends events like [`write`](Self::write), but lets the run go on meanwhile: the state has them at once, and the
@@ -174,31 +208,61 @@ impl Journal {
     /// # Errors
     /// When the run was no longer this runner's before.
     pub async fn write_behind(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let (mut inner, request) = self.next(events).await?;
-        for event in &request.events {
-            inner.state.apply(event);
-        }
-        let (store, run) = (self.store.clone(), self.run);
-        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
+        let mut inner = self.inner.lock().await;
+        inner.settle().await?;
+        inner.hold(events);
+        self.send_held(&mut inner);
         Ok(())
     }
 
-    /// The next append, once all before it are durable. Its writer holds the journal until it has sent it.
-    async fn next(&self, events: Vec<EventBody>) -> Result<(MutexGuard<'_, Inner>, AppendRequest), Stopped> {
+    /// Appends events like [`write_behind`](Self::write_behind), and waits a moment for company: an append that follows at
+    /// once takes them along, else [`hold_no_longer`](Self::hold_no_longer) sends them. Only for what is no worse for being
+    /// found out again: results of calls that may be repeated.
+    ///
+    /// # Errors
+    /// When the run was no longer this runner's before.
+    pub async fn hold(&self, events: Vec<EventBody>) -> Result<(), Stopped> {
         let mut inner = self.inner.lock().await;
         inner.settle().await?;
-        let request = AppendRequest {
-            epoch: self.epoch,
-            expected_seq: inner.state.next_seq,
-            events,
-        };
-        Ok((inner, request))
+        inner.hold(events);
+        Ok(())
     }
 
-    /// What the journal says, what is being written behind included.
+    /// Sends what is held when it has been held for long enough; goes on for as long as it is let. To be polled beside
+    /// whatever stands between this write and the next.
+    pub async fn hold_no_longer(&self) -> Infallible {
+        if !self.inner.lock().await.held.is_empty() {
+            sleep(HOLD).await;
+            self.send_held(&mut *self.inner.lock().await);
+        }
+        future::pending().await
+    }
+
+    /// Begins to write what is held. Nothing may be under way.
+    fn send_held(&self, inner: &mut Inner) {
+        let request = self.request(inner, Vec::new());
+        if request.events.is_empty() {
+            return;
+        }
+        let (store, run) = (self.store.clone(), self.run);
+        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
+    }
+
+    /// The next append: what is held, and `events`.
+    fn request(&self, inner: &mut Inner, mut events: Vec<EventBody>) -> AppendRequest {
+        let held = u64::try_from(inner.held.len()).unwrap_or(u64::MAX);
+        if held > 0 {
+            events = mem::take(&mut inner.held).into_iter().chain(events).collect();
+        }
+        AppendRequest {
+            epoch: self.epoch,
+            // The state has what was held.
+            expected_seq: inner.state.next_seq - held,
+            events,
+        }
+    }
+
+    /// What the journal says, what is held or being written behind included.
     pub async fn read<T>(&self, look: impl FnOnce(&RunState) -> T) -> T {
         look(&self.inner.lock().await.state)
     }

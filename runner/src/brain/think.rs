@@ -6,10 +6,16 @@ use roost_shared::{
     MicroUsd,
     event::EventBody,
     fail_point::{self, FailPoint},
+    run::RunState,
     transcript::{Answer, Block, Message, StopReason, Usage},
 };
 
-use super::{context, drive::Drive, ears::Interrupt, journal::Stopped};
+use super::{
+    context,
+    drive::{Drive, completed},
+    ears::Interrupt,
+    journal::Stopped,
+};
 use crate::{
     clock,
     model::{ModelError, ModelRequest},
@@ -21,29 +27,27 @@ const LIMIT_ATTEMPTS: u32 = 8;
 
 impl Drive {
     /// Asks the model once, and does at once what can be done in the same breath: journals the answer together with
-    /// the beginning of its first tool calls.
+    /// the beginning of its first tool calls, or with the run's end.
     pub(super) async fn think(&mut self) -> Result<Option<Interrupt>, Stopped> {
         if let Some(failed) = self.over_turns().await {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
         }
-        let (used, transcript) = self
+        let (used, pieces) = self
             .journal
-            .read(|state| (state.window, state.transcript()))
+            .read(|state| (state.window, state.transcript().len()))
             .await;
         if used > self.window() * self.brain.config.compact_at_percent / 100 {
             return self.compact().await;
         }
         // What is one summary already does not get shorter.
-        let can_shrink = transcript.len() > 1;
-        let request = self
-            .request(context::conversation(&self.opening, transcript))
-            .await;
+        let can_shrink = pieces > 1;
+        let request = self.request(self.conversation(Vec::new()).await).await;
         if let Some(failed) = self.over_budget(&request).await {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
         }
-        let answer = match self.ask(&request).await {
+        let answer = match self.ask(request).await {
             Ok(answer) => answer,
             Err(interrupt) => return Ok(Some(interrupt)),
         };
@@ -60,6 +64,16 @@ impl Drive {
         }
     }
 
+    /// All that was said, and `more`.
+    pub(super) async fn conversation(&self, more: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
+        let lease = &self.lease;
+        let conversation = |state: &RunState| {
+            let opening = context::opening(lease, &state.work_item);
+            context::conversation(opening, [state.transcript(), more].concat())
+        };
+        self.journal.read(conversation).await
+    }
+
     /// The request with these messages; what it may write is what the budget allows.
     pub(super) async fn request(&self, messages: Vec<Arc<Message>>) -> ModelRequest {
         let bytes = request_bytes(&self.system, &self.definitions, &messages);
@@ -72,17 +86,27 @@ impl Drive {
         }
     }
 
+    /// Asks the model. What it was asked is let go of when it has begun to answer, which may take long.
     pub(super) async fn ask(
         &mut self,
-        request: &ModelRequest,
+        request: ModelRequest,
     ) -> Result<Result<Answer, Unanswered>, Interrupt> {
         let gateway = self.brain.gateway.clone();
+        let journal = self.journal.clone();
         let asking = async {
-            let mut stream = gateway.ask(request).await?;
+            let mut stream = gateway.ask(&request).await?;
+            drop(request);
             stream.answer(|_| {}).await.map_err(|error| {
                 let (usage, cost) = stream.spent();
                 Unanswered { error, usage, cost }
             })
+        };
+        let asking = async {
+            tokio::select! {
+                biased;
+                answer = asking => answer,
+                never = journal.hold_no_longer() => match never {},
+            }
         };
         self.ears.unless_interrupted(asking).await
     }
@@ -95,7 +119,18 @@ impl Drive {
         }
         // What the answer asks for is known before it is journaled: the first calls begin in the same append.
         let calls = self.journal.read(|state| state.pending_after(&answer)).await;
+        let text = self.journal.read(|state| state.completed_by(&answer)).await;
         let event = EventBody::ModelAnswered(answer);
+        if let Some(text) = text
+            && self.ears.are_quiet(&self.journal).await
+        {
+            fail_point::reach(FailPoint::EndReached);
+            // The answer stands whatever keeps the run from ending.
+            let mut held_back = self.journal.try_write(vec![event, completed(text)]).await?;
+            held_back.truncate(1);
+            self.journal.write(held_back).await?;
+            return Ok(None);
+        }
         if calls.is_empty() {
             self.journal.write(vec![event]).await?;
             return Ok(None);

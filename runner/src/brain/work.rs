@@ -38,6 +38,7 @@ impl Drive {
         let mut unwritten = first;
         let turn = self.journal.read(|state| state.turns).await + answers(&unwritten);
         let mut calls = calls.into_iter().peekable();
+        let mut last = EffectClass::Pure;
         while let Some(call) = calls.next() {
             match self.ruling(&call) {
                 Ruling::Make => {}
@@ -53,7 +54,8 @@ impl Drive {
                 }
             }
             let mut step = vec![call];
-            if self.class(&step[0]) == EffectClass::Pure {
+            last = self.class(&step[0]);
+            if last == EffectClass::Pure {
                 while let Some(next) = calls.next_if(|next| self.class(next) == EffectClass::Pure) {
                     step.push(next);
                 }
@@ -84,8 +86,14 @@ impl Drive {
                 return Ok(None);
             }
         }
-        // The model is asked about the results while they are written.
-        self.journal.write_behind(unwritten).await?;
+        // The model is asked about the results before they are durable. They may go with its answer where that is there at
+        // once and a call that was made twice does no harm.
+        match last {
+            EffectClass::Pure | EffectClass::Idempotent => self.journal.hold(unwritten).await?,
+            EffectClass::AtMostOnce | EffectClass::NeedsApproval => {
+                self.journal.write_behind(unwritten).await?;
+            }
+        }
         Ok(None)
     }
 

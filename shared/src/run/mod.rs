@@ -267,6 +267,16 @@ impl RunState {
         blocks.iter().filter_map(pending).map(|(call, _)| call).collect()
     }
 
+    /// What the run completes with once `answer` is journaled, if the model is done by it: a driver may journal both
+    /// together.
+    pub fn completed_by(&self, answer: &Answer) -> Option<String> {
+        let ends = matches!(
+            stop_without_calls(answer),
+            StopReason::EndTurn | StopReason::StopSequence
+        );
+        (ends && self.pending_after(answer).is_empty()).then(|| answer.text())
+    }
+
     fn steered(&mut self, signal: SignalId, change: Change, item: &WorkItem) {
         if !self.heard.insert(signal) {
             return;
@@ -325,11 +335,9 @@ impl RunState {
             let role = Role::Assistant;
             self.transcript.push(Arc::new(Message { role, blocks }));
         }
-        let stop = match answer.stop {
-            _ if !self.open.is_empty() => StopReason::ToolUse,
-            // It waits for results of calls that it never made: whatever it said is all there will be.
-            StopReason::ToolUse => StopReason::EndTurn,
-            stop => stop,
+        let stop = match self.open.is_empty() {
+            true => stop_without_calls(answer),
+            false => StopReason::ToolUse,
         };
         match stop {
             StopReason::MaxTokens => self.transcript.push(Arc::new(user_text(CUT_OFF))),
@@ -361,5 +369,14 @@ impl RunState {
             role: Role::User,
             blocks: blocks.collect(),
         }))
+    }
+}
+
+/// Why a model stopped that asks for no tool.
+fn stop_without_calls(answer: &Answer) -> StopReason {
+    match answer.stop {
+        // It waits for results of calls that it never made: whatever it said is all there will be.
+        StopReason::ToolUse => StopReason::EndTurn,
+        stop => stop,
     }
 }
