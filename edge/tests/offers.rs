@@ -99,3 +99,32 @@ async fn an_offer_is_for_what_the_poll_may_take_and_begins_now() {
     begin(&mut others).await;
     begin(&mut waits).await;
 }
+
+#[tokio::test]
+async fn an_offer_is_taken_as_often_as_its_poll_has_room() {
+    let t = TestEdge::new().await;
+    t.employ("ada").await;
+    let mut poll = Box::pin(t.runner("/poll", held("one", 1, Value::Null)));
+    begin(&mut poll).await;
+
+    // The poll hears of none before all have been said.
+    let mut begun = Vec::new();
+    for number in 1..=5 {
+        let (_, said) = t.say(&format!("e{number}"), &format!("c{number}"), "hello").await;
+        begun.push(said["runs"][0].clone());
+    }
+    let left = t.poll("two", json!([])).await["leases"].clone();
+    assert_eq!(left[0]["run"], begun[4], "{left}");
+    let (_, answer) = poll.await;
+    let leases = answer["leases"].as_array().unwrap();
+    let leased: Vec<Value> = leases.iter().map(|lease| lease["run"].clone()).collect();
+    assert_eq!(leased, begun[..4], "{answer}");
+    for lease in leases {
+        let journal = lease["journal"].as_array().unwrap();
+        assert_eq!(journal.len(), 2, "{lease}");
+        let run = lease["run"].as_str().unwrap();
+        let done = json!({"epoch": 1, "expected_seq": 2, "events": [{"type": "completed", "reply": "hi"}]});
+        let (status, body) = t.runner(&format!("/runs/{run}/events"), done).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+}

@@ -75,8 +75,19 @@ pub(super) fn history(scope: &Scope, lease: PollId) -> Statement {
     )
 }
 
+/// What a run remembers, of the rows of [`history`].
+pub(super) fn exchanges_of(run: RunId, history: &[Row]) -> Result<Vec<Exchange>, DbError> {
+    let run = run.to_string();
+    let of_run = |row: &&Row| row.text(0).is_ok_and(|id| id == run);
+    history
+        .iter()
+        .filter(of_run)
+        .map(|row| exchange(row, 1))
+        .collect()
+}
+
 /// The exchange in the columns `run, opened event, reply` from `first` on.
-pub(super) fn exchange(row: &Row, first: usize) -> Result<Exchange, DbError> {
+fn exchange(row: &Row, first: usize) -> Result<Exchange, DbError> {
     #[derive(Deserialize)]
     struct Opened {
         work_item: WorkItem,

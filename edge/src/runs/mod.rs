@@ -8,6 +8,7 @@ pub mod bell;
 pub mod control;
 mod credential;
 mod ended;
+mod held;
 pub mod journal;
 pub(crate) mod offer;
 mod overdue;

@@ -1,17 +1,17 @@
-//! Offers: a poll that waits lets the next webhook lease the run that begins with it, in the webhook's own batch. One
+//! Offers: a poll that waits lets the next webhooks lease the runs that begin with them, each in the webhook's own batch. One
 //! commit then stands between a message and its run's first step, not two.
 //!
-//! Invariant: an offer is taken at most once, and only for a run that begins in that batch in a lane where none is open.
-//! What it took is leased in the poll's name and fenced like every lease; when the poll has gone by then, it is withdrawn
-//! as its runner would withdraw it. Where polls and webhooks don't meet in one process there are no offers, and the bell
-//! rings instead.
+//! Invariant: an offer is taken at most as often as its poll has room, and only for a run that begins in that batch in a lane
+//! where none is open. What it took is leased in the poll's name and fenced like every lease; when the poll has gone by then,
+//! it is withdrawn as its runner would withdraw it. A poll is answered when all who took its offer have said what came of it.
+//! Where polls and webhooks don't meet in one process there are no offers, and the bell rings instead.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::channel::oneshot;
+use futures::{StreamExt, channel::mpsc};
 use roost_shared::{
     AgentId, PollId, RunId, TokenId, UnixMillis,
     agent::AgentSpec,
@@ -22,7 +22,7 @@ use roost_shared::{
     wire::{Lease, PollRequest},
 };
 
-use super::{journal, runner::Runner, withdraw};
+use super::{journal, poll::MAX_LEASES, runner::Runner, withdraw};
 use crate::{
     bells::Topic,
     db::{DbError, Rows, Scope, Statement},
@@ -32,16 +32,24 @@ use crate::{
 
 /// The offers of the polls that wait in this process, the oldest first.
 #[derive(Default)]
-pub(crate) struct Offers(Mutex<HashMap<Arc<str>, VecDeque<Offer>>>);
+pub(crate) struct Offers(Mutex<HashMap<Arc<str>, VecDeque<Open>>>);
+
+/// An offer that can be taken.
+struct Open {
+    offer: Offer,
+    /// How often.
+    room: u32,
+}
 
 /// A poll's word that it takes a run.
+#[derive(Clone)]
 pub(crate) struct Offer {
     pub(super) runner: String,
     pub(super) token: TokenId,
     pub(super) poll: PollId,
     /// Of these agents alone, and only such as work in their agent's own sprite.
     pub(super) only: Option<Vec<AgentId>>,
-    answer: oneshot::Sender<Vec<Lease>>,
+    answer: mpsc::UnboundedSender<Lease>,
 }
 
 /// A run about to be written together with its lease.
@@ -59,7 +67,8 @@ pub(super) struct Standing<'a> {
     offers: &'a Offers,
     workspace: Arc<str>,
     poll: PollId,
-    answer: oneshot::Receiver<Vec<Lease>>,
+    /// Ends when nobody has the offer any more.
+    answer: mpsc::UnboundedReceiver<Lease>,
     leases: Vec<Lease>,
 }
 
@@ -72,7 +81,7 @@ impl<'a> Standing<'a> {
         request: &PollRequest,
         poll: PollId,
     ) -> Self {
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = mpsc::unbounded();
         let offer = Offer {
             runner: request.runner.clone(),
             token: runner.claims.jti,
@@ -82,8 +91,9 @@ impl<'a> Standing<'a> {
         };
         let mut offers = edge.offers.0.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = offers.entry(workspace.clone()).or_default();
-        standing.retain(|offer| !offer.answer.is_canceled());
-        standing.push_back(offer);
+        standing.retain(|open| !open.offer.answer.is_closed());
+        let room = request.room.min(MAX_LEASES);
+        standing.push_back(Open { offer, room });
         Self {
             offers: &edge.offers,
             workspace: workspace.clone(),
@@ -93,18 +103,18 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Waits until the offer is taken and answered, or is gone.
+    /// Waits until the offer has been taken and answered, or is gone.
     pub(super) async fn taken(&mut self) {
-        self.leases = (&mut self.answer).await.unwrap_or_default();
+        self.leases.extend(self.answer.next().await);
     }
 
     /// Takes the offer back. Who has taken it by now is waited for: what was leased must not go unheard.
-    pub(super) async fn end(self) -> Vec<Lease> {
-        if !self.leases.is_empty() {
-            return self.leases;
-        }
+    pub(super) async fn end(mut self) -> Vec<Lease> {
         self.offers.revoke(&self.workspace, self.poll);
-        self.answer.await.unwrap_or_default()
+        while let Some(lease) = self.answer.next().await {
+            self.leases.push(lease);
+        }
+        self.leases
     }
 }
 
@@ -112,16 +122,21 @@ impl Offers {
     fn revoke(&self, workspace: &str, poll: PollId) {
         let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = offers.get_mut(workspace) {
-            standing.retain(|offer| offer.poll != poll);
+            standing.retain(|open| open.offer.poll != poll);
         }
     }
 
-    /// Takes the oldest offer that a run of this agent fits.
+    /// Takes the oldest offer that a run of this agent fits, once.
     pub(crate) fn take(&self, workspace: &str, agent: &AgentSpec) -> Option<Offer> {
         let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = offers.get_mut(workspace)?;
-        let place = standing.iter().position(|offer| offer.fits(agent))?;
-        standing.remove(place)
+        let place = standing.iter().position(|open| open.offer.fits(agent))?;
+        let open = standing.get_mut(place)?;
+        open.room = open.room.saturating_sub(1);
+        match open.room {
+            0 => standing.remove(place).map(|open| open.offer),
+            _ => Some(open.offer.clone()),
+        }
     }
 }
 
@@ -131,7 +146,7 @@ impl Offer {
             .only
             .as_ref()
             .is_none_or(|agents| agent.sprite == SpriteOwner::Agent && agents.contains(&agent.id));
-        named && !self.answer.is_canceled()
+        named && !self.answer.is_closed()
     }
 
     /// The statements that lease the run, to stand right behind those that begin it.
@@ -154,11 +169,12 @@ impl Offer {
             ),
             scope.sql(
                 "INSERT INTO events (workspace_id, run_id, seq, epoch, at, body) SELECT workspace_id, id, 1, 1, ?3, ?4 \
-                 FROM runs WHERE workspace_id = ?1 AND lease_id = ?2",
+                 FROM runs WHERE workspace_id = ?1 AND id = ?5 AND lease_id = ?2",
                 [
                     self.poll.into(),
                     newborn.now.into(),
                     serde_json::to_string(&self.leased()).unwrap_or_default().into(),
+                    newborn.run.into(),
                 ],
             ),
             journal::history(scope, self.poll),
@@ -183,7 +199,7 @@ impl Offer {
             return Err(DbError::Sql("the database answered with too few results".into()));
         };
         if leased.is_empty() {
-            // The poll hears that its offer is gone, and looks again.
+            // If this was the last of the offer, the poll hears that it is gone, and looks again.
             return Ok(false);
         }
         fail_point::reach(FailPoint::RunsLeased);
@@ -191,7 +207,7 @@ impl Offer {
         let lease = self.lease(newborn, history)?;
         edge.bells.ring(&Topic::Journal(run), usize::MAX);
         let (poll, token) = (self.poll, self.token);
-        if self.answer.send(vec![lease]).is_err() {
+        if self.answer.unbounded_send(lease).is_err() {
             withdraw::unheard(edge, scope, poll, token);
         }
         Ok(true)
@@ -212,10 +228,7 @@ impl Offer {
             agent: agent.clone(),
             git_origin: newborn.settings.git_origin(),
             journal: vec![event(0, newborn.opened), event(1, self.leased())],
-            history: history
-                .iter()
-                .map(|row| journal::exchange(row, 1))
-                .collect::<Result<_, _>>()?,
+            history: journal::exchanges_of(run, history)?,
             signals: Vec::new(),
         })
     }

@@ -12,10 +12,10 @@ use roost_shared::{
     PollId, RunId, UnixMillis,
     event::{Event, EventBody},
     fail_point::{self, FailPoint},
-    wire::{Held, Lease, PollRequest, PollResponse},
+    wire::{Lease, PollRequest, PollResponse},
 };
 
-use super::{journal, offer::Standing, runner::Runner, signal, withdraw};
+use super::{held, journal, offer::Standing, runner::Runner, signal, withdraw};
 use crate::{
     bells::Topic,
     db::{DbError, Row, Scope, Statement, Value},
@@ -27,7 +27,7 @@ use crate::{
 /// The longest a poll is held.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Runs leased by one poll at most.
-const MAX_LEASES: u32 = 64;
+pub(super) const MAX_LEASES: u32 = 64;
 /// Runs among them whose earlier lease had ended without a word: after an outage they come back bit by bit.
 const MAX_TAKEN_OVER: u32 = 16;
 /// Leases renewed by one poll at most.
@@ -211,8 +211,9 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
         batch.push(withdraw::not_withdrawn(scope, lease));
     }
     let fixed = batch.len();
-    batch.push(renew(scope, request, lease_until));
-    batch.push(lost(scope, request));
+    batch.push(held::renew(scope, request, lease_until, edge.settings.lease / 8));
+    batch.push(held::still_held(scope, request));
+    batch.push(held::lost(scope, request));
     batch.push(signal::of_runs(
         scope,
         ids(request.held.iter().map(|held| held.run)),
@@ -221,9 +222,13 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
     if request.room > 0 {
         batch.extend(take(edge, scope, request, lease, now));
     }
-    let mut results = scope.write(batch).await?.into_iter().skip(fixed);
-    let renewed = results.next().unwrap_or_default();
-    let renewed: Vec<RunId> = renewed.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
+    // Past what only writes.
+    let mut results = scope.write(batch).await?.into_iter().skip(fixed + 1);
+    let still_held = results.next().unwrap_or_default();
+    let still_held: Vec<RunId> = still_held
+        .iter()
+        .map(|row| row.parse(0))
+        .collect::<Result<_, _>>()?;
     let lost = results.next().unwrap_or_default();
     let lost = lost.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
     let signals = signal::from_rows(&results.next().unwrap_or_default())?;
@@ -245,7 +250,7 @@ async fn once(edge: &Edge, runner: &Runner, request: &PollRequest) -> Result<Pol
         lost,
         signals: signals
             .into_iter()
-            .filter(|signal| renewed.contains(&signal.run))
+            .filter(|signal| still_held.contains(&signal.run))
             .collect(),
         lease_ms: u64::try_from(edge.settings.lease.as_millis()).unwrap_or(u64::MAX),
         doorbell_key: request
@@ -271,41 +276,11 @@ fn greet(runner: &Runner, request: &PollRequest, now: UnixMillis) -> Statement {
     )
 }
 
-fn renew(scope: &Scope, request: &PollRequest, lease_until: UnixMillis) -> Statement {
-    scope.sql(
-        "UPDATE runs SET due_at = ?2 FROM json_each(?3) AS held WHERE runs.workspace_id = ?1 AND runs.phase = 'running' \
-         AND runs.runner = ?4 AND runs.id = held.value ->> 0 AND runs.epoch = held.value ->> 1 RETURNING runs.id",
-        [
-            lease_until.into(),
-            held(request),
-            request.runner.as_str().into(),
-        ],
-    )
-}
-
-/// The held runs that somebody else has taken since. One that only ended, slept or was given back is not among them: that
-/// was this runner's own doing, and it is about to hear of it.
-fn lost(scope: &Scope, request: &PollRequest) -> Statement {
-    scope.sql(
-        "SELECT held.value ->> 0 FROM json_each(?2) AS held LEFT JOIN runs r ON r.workspace_id = ?1 \
-         AND r.id = held.value ->> 0 AND r.epoch = held.value ->> 1 WHERE r.id IS NULL",
-        [held(request)],
-    )
-}
-
-/// The held leases as a JSON array of `[run, epoch]`.
-fn held(request: &PollRequest) -> Value {
-    let held: Vec<(RunId, u64)> = request
-        .held
-        .iter()
-        .map(|Held { run, epoch }| (*run, *epoch))
-        .collect();
-    Value::Text(serde_json::to_string(&held).unwrap_or_default())
-}
-
 /// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
 ///
 /// Agents take turns, each with what has waited longest; runs whose lease has ended without a word more than once come last.
+///
+/// The limit is a sum because SQLite plans a statement anew whenever a bare `LIMIT ?` is bound to another value.
 fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: UnixMillis) -> Vec<Statement> {
     let leased = EventBody::Leased {
         runner: request.runner.clone(),
@@ -323,8 +298,8 @@ fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: U
                 "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND ",
                 leasable!("?5", "?8"),
                 of_agents!("?7"),
-                "ORDER BY q.due_at LIMIT ?6) WHERE a.workspace_id = ?1) WHERE NOT taken_over OR place <= ?9 ",
-                "ORDER BY last, turn, due_at LIMIT ?6)"
+                "ORDER BY q.due_at LIMIT ?6 + 0) WHERE a.workspace_id = ?1) WHERE NOT taken_over OR place <= ?9 ",
+                "ORDER BY last, turn, due_at LIMIT ?6 + 0)"
             ),
             [
                 request.runner.as_str().into(),
@@ -371,11 +346,7 @@ fn leases(runs: &[Row], events: &[Row], history: &[Row]) -> Result<Vec<Lease>, D
             .filter(of_run)
             .map(|row| journal::event(row, 1))
             .collect::<Result<_, _>>()?;
-        let history = history
-            .iter()
-            .filter(of_run)
-            .map(|row| journal::exchange(row, 1))
-            .collect::<Result<_, _>>()?;
+        let history = journal::exchanges_of(run, history)?;
         leases.push(Lease {
             run,
             epoch: row.unsigned(1)?,
