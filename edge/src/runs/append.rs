@@ -71,7 +71,7 @@ pub(super) async fn append(
     for (seq, event) in (request.expected_seq..).zip(&request.events) {
         batch.push(journal::insert(scope, run, seq, request.epoch, now, event));
     }
-    batch.push(project(scope, run, phase, &request, next_seq, now));
+    batch.extend(project(scope, run, phase, &request, next_seq, now));
     if pauses {
         batch.push(signal::forget_pauses(scope, run));
     }
@@ -131,7 +131,8 @@ fn fence(scope: &Scope, run: RunId, runner: &Runner, request: &AppendRequest) ->
     )
 }
 
-/// The run's row, brought up to its journal.
+/// The run's row, brought up to its journal. While the run goes on, no column is set that an index knows: SQLite writes the
+/// pages of an index whose column is set, even to what it was.
 fn project(
     scope: &Scope,
     run: RunId,
@@ -139,7 +140,7 @@ fn project(
     request: &AppendRequest,
     next_seq: u64,
     now: UnixMillis,
-) -> Statement {
+) -> Vec<Statement> {
     let turns = request
         .events
         .iter()
@@ -152,7 +153,32 @@ fn project(
         .map(EventBody::usage)
         .map(|usage| usage.context() + usage.output)
         .sum();
-    let last = request.events.last();
+    let mut statements = vec![scope.sql(
+        "UPDATE runs SET next_seq = ?3, turns = turns + ?4, cost = cost + ?5, tokens = tokens + ?6, updated_at = ?7 \
+         WHERE workspace_id = ?1 AND id = ?2",
+        [
+            run.into(),
+            next_seq.into(),
+            u64::try_from(turns).unwrap_or(u64::MAX).into(),
+            cost.into(),
+            tokens.into(),
+            now.into(),
+        ],
+    )];
+    if request.events.iter().any(EventBody::is_progress) {
+        statements.push(scope.sql(
+            "UPDATE runs SET crashes = 0 WHERE workspace_id = ?1 AND id = ?2 AND crashes > 0",
+            [run.into()],
+        ));
+    }
+    if phase != Phase::Running {
+        statements.push(rest(scope, run, phase, request.events.last(), now));
+    }
+    statements
+}
+
+/// The run's row when it goes on no longer: it has ended, sleeps, waits or was given back.
+fn rest(scope: &Scope, run: RunId, phase: Phase, last: Option<&EventBody>, now: UnixMillis) -> Statement {
     let outcome = match last {
         Some(EventBody::Completed { reply }) => reply.clone(),
         Some(EventBody::Failed { code, .. }) => Some(code.clone()),
@@ -168,24 +194,16 @@ fn project(
         _ => None,
     };
     scope.sql(
-        "UPDATE runs SET next_seq = ?3, phase = ?4, turns = turns + ?5, cost = cost + ?6, tokens = tokens + ?7, \
-         outcome = ?8, due_at = CASE ?4 WHEN 'running' THEN due_at ELSE ?9 END, \
-         lease_id = CASE ?4 WHEN 'running' THEN lease_id END, updated_at = ?10, waits = ?11, \
-         crashes = CASE WHEN ?12 = 1 THEN 0 ELSE crashes END WHERE workspace_id = ?1 AND id = ?2",
+        "UPDATE runs SET phase = ?3, outcome = ?4, due_at = ?5, waits = ?6, lease_id = NULL \
+         WHERE workspace_id = ?1 AND id = ?2",
         [
             run.into(),
-            next_seq.into(),
             phase.as_str().into(),
-            u64::try_from(turns).unwrap_or(u64::MAX).into(),
-            cost.into(),
-            tokens.into(),
             outcome.into(),
             due_at.into(),
-            now.into(),
             last.and_then(Waits::after)
                 .map(|waits| waits.as_str().to_owned())
                 .into(),
-            request.events.iter().any(EventBody::is_progress).into(),
         ],
     )
 }

@@ -29,10 +29,12 @@ pub(super) fn of_runs(scope: &Scope, runs: Value, heard: Value) -> Statement {
     )
 }
 
-/// The signals of one run.
+/// The signals of one run, in the same columns.
 pub(super) fn of_run(scope: &Scope, run: RunId) -> Statement {
-    let runs = Value::Text(serde_json::json!([run]).to_string());
-    of_runs(scope, runs, Value::Text("[]".into()))
+    scope.sql(
+        "SELECT id, run_id, body FROM signals WHERE workspace_id = ?1 AND run_id = ?2 ORDER BY id LIMIT 200",
+        [run.into()],
+    )
 }
 
 /// The rows of [`of_runs`].
