@@ -4,8 +4,19 @@
 
 mod common;
 
-use common::TestEdge;
-use roost_edge::edge::DEFAULT_WORKSPACE;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{TestEdge, real_now};
+use futures::future::BoxFuture;
+use roost_edge::{edge::DEFAULT_WORKSPACE, ports::Clock};
+use roost_shared::UnixMillis;
 use serde_json::{Value, json};
 
 async fn take(t: &TestEdge, room: u32) -> Vec<Value> {
@@ -58,4 +69,61 @@ async fn after_an_outage_runs_come_back_bit_by_bit_and_the_often_torn_last() {
     assert!(texts.contains(&&json!("fresh")));
     let torn = take(&t, 3).await;
     assert_eq!(torn.len(), 3);
+}
+
+/// A clock that stands until it is moved.
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Two agents' runs lose their runner at once, one's first and many.
+#[tokio::test]
+async fn what_lost_its_runner_at_once_comes_back_in_steps_and_in_turns() {
+    let hands = Arc::new(Hands(AtomicI64::new(real_now())));
+    let t = TestEdge::on_clock(hands.clone(), |_| {}).await;
+    let (ada, _) = t.employ("ada").await;
+    for number in 0..80 {
+        t.say(&format!("e{number}"), &format!("c{number}"), "hello").await;
+    }
+    let (bob, _) = t.employ("bob").await;
+    for number in 80..84 {
+        t.say(&format!("e{number}"), &format!("c{number}"), "@bob hello")
+            .await;
+    }
+    let mut held = 0;
+    while held < 84 {
+        held += take(&t, 64).await.len();
+    }
+    let scope = t.edge.scope(DEFAULT_WORKSPACE);
+    let outage = "UPDATE runs SET due_at = (agent_id <> ?2) WHERE workspace_id = ?1";
+    let first = [ada.id.into()];
+    scope.write(vec![scope.sql(outage, first)]).await.unwrap();
+
+    let mut back = Vec::new();
+    let mut steps = Vec::new();
+    while back.len() < 84 {
+        let before = back.len();
+        // Several runners, again and again, in the same moment.
+        for _ in 0..6 {
+            back.extend(take(&t, 64).await);
+        }
+        steps.push(back.len() - before);
+        hands.0.fetch_add(250, Ordering::SeqCst);
+        assert!(steps.len() < 20, "{steps:?}");
+    }
+    assert_eq!(steps, [32, 32, 20]);
+    let early = back[..16]
+        .iter()
+        .filter(|lease| lease["agent"]["id"] == json!(bob.id));
+    assert_eq!(early.count(), 4, "the many don't stand before the few");
+    let runs: BTreeSet<String> = back.iter().map(|lease| lease["run"].to_string()).collect();
+    assert_eq!(runs.len(), 84);
 }

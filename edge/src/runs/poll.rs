@@ -30,6 +30,10 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 pub(super) const MAX_LEASES: u32 = 64;
 /// Runs among them whose earlier lease had ended without a word: after an outage they come back bit by bit.
 const MAX_TAKEN_OVER: u32 = 16;
+/// And in a workspace, whoever polls, so many within such a time that have not got further since: what lost its runner at once
+/// does not come back to its model at once.
+const MOST_COMING_BACK: u32 = 32;
+const COMING_BACK: Duration = Duration::from_millis(250);
 /// Leases renewed by one poll at most.
 const MAX_HELD: usize = 4096;
 
@@ -290,16 +294,18 @@ fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: U
             concat!(
                 "UPDATE runs SET phase = 'running', epoch = epoch + 1, next_seq = next_seq + 1, runner = ?2, ",
                 "lease_id = ?3, due_at = ?4, updated_at = ?5, crashes = crashes + (phase = 'running') ",
-                "WHERE id IN (SELECT id FROM (SELECT r.id, r.due_at, r.phase = 'running' AS taken_over, ",
+                "WHERE id IN (SELECT id FROM (SELECT *, ",
+                "row_number() OVER (PARTITION BY taken_over ORDER BY last, turn, due_at) AS place ",
+                "FROM (SELECT r.id, r.due_at, r.phase = 'running' AS taken_over, ",
                 "r.phase = 'running' AND r.crashes > 0 AS last, ",
-                "row_number() OVER (PARTITION BY r.agent_id ORDER BY r.due_at) AS turn, ",
-                "row_number() OVER (PARTITION BY r.phase = 'running' ORDER BY r.due_at) AS place ",
+                "row_number() OVER (PARTITION BY r.agent_id ORDER BY r.due_at) AS turn ",
                 "FROM agents a JOIN runs r ON r.id IN (SELECT q.id FROM runs q ",
                 "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND ",
                 leasable!("?5", "?8"),
                 of_agents!("?7"),
-                "ORDER BY q.due_at LIMIT ?6 + 0) WHERE a.workspace_id = ?1) WHERE NOT taken_over OR place <= ?9 ",
-                "ORDER BY last, turn, due_at LIMIT ?6 + 0)"
+                "ORDER BY q.due_at LIMIT ?6 + 0) WHERE a.workspace_id = ?1)) WHERE NOT taken_over OR place <= min(?9, ",
+                "?10 - (SELECT count(*) FROM runs b WHERE b.workspace_id = ?1 AND b.crashes > 0 AND b.due_at > ?5 ",
+                "AND b.phase = 'running' AND b.updated_at > ?11)) ORDER BY last, turn, due_at LIMIT ?6 + 0)"
             ),
             [
                 request.runner.as_str().into(),
@@ -310,6 +316,8 @@ fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: U
                 only(request),
                 edge.settings.crash_limit.into(),
                 MAX_TAKEN_OVER.into(),
+                MOST_COMING_BACK.into(),
+                (now - COMING_BACK).into(),
             ],
         ),
         scope.sql(
