@@ -51,6 +51,8 @@ points! {
     ModelAnswered "runner-model-answered"
     /// Events are journaled; the runner has heard so and gone no further.
     EventsWritten "runner-events-written"
+    /// A turn's results are journaled while the model is asked about them; the run has not heard so.
+    ResultsBehind "runner-results-behind"
     /// A shell is open in the sprite; that is not journaled.
     ShellOpened "runner-shell-opened"
     /// A shell is journaled; nothing was said to it.

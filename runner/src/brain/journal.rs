@@ -245,7 +245,11 @@ impl Journal {
             return;
         }
         let (store, run) = (self.store.clone(), self.run);
-        inner.behind = Some(tokio::spawn(async move { store.append(run, &request).await }));
+        inner.behind = Some(tokio::spawn(async move {
+            let answer = store.append(run, &request).await;
+            fail_point::reach(FailPoint::ResultsBehind);
+            answer
+        }));
     }
 
     /// The next append: what is held, and `events`.
