@@ -56,17 +56,13 @@ pub fn ci(toolbox: &Toolbox) -> Result<(), Failure> {
     run::shown(cargo(toolbox).arg("fmt").args(fuzz_manifest).arg("--check"))?;
     run::shown(cargo(toolbox).args(["fmt", "--manifest-path", "sim/Cargo.toml", "--check"]))?;
     step("ci: dependencies");
-    let mut deny = Command::new(toolbox.program("cargo-deny")?);
-    deny.args([
-        "--workspace",
-        "--all-features",
-        "--locked",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]);
-    run::shown(deny.current_dir(toolbox.workspace()))?;
+    for manifest in ["Cargo.toml", "sim/Cargo.toml"] {
+        let mut deny = Command::new(toolbox.program("cargo-deny")?);
+        deny.args(["--manifest-path", manifest, "--config", "deny.toml"])
+            .args(["--workspace", "--all-features", "--locked"])
+            .args(["check", "bans", "licenses", "sources"]);
+        run::shown(deny.current_dir(toolbox.workspace()))?;
+    }
     step("ci: lints");
     run::shown(cargo(toolbox).args([
         "clippy",
