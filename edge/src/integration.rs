@@ -44,8 +44,8 @@ pub struct GithubSettings {
     pub app_id: Option<String>,
     /// The login the replies appear under, e.g. `roost[bot]`: its own messages are ignored.
     pub bot_login: String,
-    /// The repositories, `owner/name`, whose webhook this is, where there is no App: what GitHub could not deliver is fetched
-    /// from their record.
+    /// The repositories, `owner/name`, or organisations, `owner`, whose webhook this is, where there is no App: what GitHub could
+    /// not deliver is fetched from their record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
 }

@@ -207,6 +207,71 @@ async fn a_repositorys_webhook_is_found_and_what_came_while_it_was_disabled_is_n
     assert_eq!(runs(&desk).await, 2);
 }
 
+/// An edge begins to sweep an organisation's webhook and is killed after it brought in two; another one goes on.
+#[tokio::test]
+async fn a_sweep_whose_edge_dies_is_taken_over() {
+    let sqld = Sqld::start().await;
+    let desk = Desk::open(&DatabaseAddress::Server {
+        url: sqld.url(),
+        token: None,
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("roost.toml");
+    std::fs::write(&config, "[edge]\nprivate_addresses = \"allowed\"\n").unwrap();
+    let mut edge = RoostProcess::start(
+        &[
+            "edge",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            &config.display().to_string(),
+        ],
+        &[
+            ("ROOST_DATABASE_URL", &sqld.url()),
+            ("ROOST_MASTER_KEY", MASTER_KEY),
+            ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
+        ],
+    );
+    let first = edge.address().await;
+    let hook = |to: &str| {
+        let of = HookOf::Organisation("octo".to_owned());
+        desk.github.set_hook(of, &format!("{to}/hooks/main/github"));
+    };
+    // The way by which it is found is the first edge's own.
+    hook("http://127.0.0.1");
+    desk.github.fail_deliveries(DeliveryFault::Unreachable, 6);
+    for id in 1..7 {
+        desk.github.deliver(comment(&desk, id)).await;
+    }
+    desk.github.show_deliveries(Some(2));
+    let settings = json!({
+        "channel": "github", "api_url": desk.github.url(), "bot_login": BOT, "repositories": ["octo"],
+    });
+    change(&desk, "github", settings, Value::Null).await;
+    desk.runner(&first, "/tick", &json!({})).await;
+    let two = async {
+        while runs(&desk).await < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, two).await.unwrap();
+    edge.process().kill();
+    desk.github.show_deliveries(None);
+    hook(&desk.url);
+
+    desk.tick().await;
+    assert_eq!(runs(&desk).await, 2, "the dead edge's time is not over");
+    desk.pass(PAUSE);
+    let report = swept(&desk, "github").await;
+    assert_eq!(
+        (&report["brought_in"], &report["warning"]),
+        (&4.into(), &Value::Null),
+        "{report}"
+    );
+    assert_eq!(runs(&desk).await, 6);
+}
+
 #[tokio::test]
 async fn telegrams_webhook_is_watched_and_set_again_where_that_is_wanted() {
     let directory = tempfile::tempdir().unwrap();

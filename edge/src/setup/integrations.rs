@@ -9,9 +9,9 @@ use crate::{
     db::Scope,
     edge::Edge,
     error::ApiError,
-    ingress::{github::is_full_name, sweep},
+    ingress::sweep,
     integration::{Integration, Secrets, Settings},
-    outbox::health,
+    outbox::{github::hooks::has_webhooks, health},
 };
 
 /// An integration as a person enters it.
@@ -158,10 +158,10 @@ fn check_integration(draft: &IntegrationDraft, secrets: Option<&Secrets>) -> Res
         )));
     }
     if let Settings::Github(settings) = &draft.settings
-        && let Some(wrong) = settings.repositories.iter().find(|name| !is_full_name(name))
+        && let Some(wrong) = settings.repositories.iter().find(|name| !has_webhooks(name))
     {
         return Err(ApiError::invalid(format!(
-            "{wrong:?} is no repository; one is written owner/name"
+            "{wrong:?} is no repository and no organisation; a repository is written owner/name"
         )));
     }
     match (&draft.settings, secrets) {

@@ -41,7 +41,7 @@ impl IntegrationForm {
                 (field("App id or client id", "app_id", &self.app_id, "", "Iv23li…"))
                 (field::hidden_text("Private key of the App", "private_key", "-----BEGIN RSA PRIVATE KEY-----", purpose))
                 (field::hidden("Token", "token", "", "github_pat_…", purpose))
-                (field("Repositories with the webhook", "repositories", &self.repositories, "Only without an App, apart by blanks: with a token that may read their webhooks, what GitHub could not deliver is fetched.", "octo/hello"))
+                (field("Repositories or organisations with the webhook", "repositories", &self.repositories, "Only without an App, apart by blanks: with a token that may read their webhooks, what GitHub could not deliver is fetched.", "octo/hello"))
             }
             (field("Address of the API", "api_url", &self.api_url, "Another one for GitHub Enterprise Server.", ""))
         }

@@ -15,7 +15,7 @@ use crate::{
     db::Value,
     ingress::{
         channel::Verified,
-        github::{is_full_name, is_listened_to},
+        github::is_listened_to,
         receive::{self, Fetched, Received},
     },
     integration::{GithubSettings, Secrets},
@@ -67,7 +67,7 @@ pub(super) async fn sweep(
     let is_app = settings.app_id.is_some() && private_key.is_some();
     if !is_app && settings.repositories.is_empty() {
         report.hint = Some(
-            "to have deliveries fetched that GitHub could not make, name the repositories whose webhook this is".to_owned(),
+            "to have deliveries fetched that GitHub could not make, name the repositories or organisations whose webhook this is".to_owned(),
         );
         return Ok(Part::Last);
     }
@@ -75,11 +75,11 @@ pub(super) async fn sweep(
     while progress.source < sources {
         let hook = match settings.repositories.get(progress.source) {
             _ if is_app => Some(Hook::App),
-            Some(repository) if is_full_name(repository) => {
+            Some(owner) if hooks::has_webhooks(owner) => {
                 let url = sweeping.webhook_url();
-                let found = hooks::find(&asking, repository, &url).await?;
+                let found = hooks::find(&asking, owner, &url).await?;
                 if found.is_none() {
-                    report.warning = Some(format!("no webhook of {repository} goes to {url}: add it there"));
+                    report.warning = Some(format!("no webhook of {owner} goes to {url}: add it there"));
                 }
                 found
             }

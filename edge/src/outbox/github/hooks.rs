@@ -1,6 +1,7 @@
 //! What GitHub tells of its webhooks: the deliveries it made in the last three days, and each of them whole. As the App, or
-//! with a token for a repository's webhook.
-//! [REST API](https://docs.github.com/en/rest/apps/webhooks), [of repositories](https://docs.github.com/en/rest/repos/webhooks).
+//! with a token for a repository's or an organisation's webhook.
+//! [REST API](https://docs.github.com/en/rest/apps/webhooks), [of repositories](https://docs.github.com/en/rest/repos/webhooks),
+//! [of organisations](https://docs.github.com/en/rest/orgs/webhooks).
 
 use std::collections::BTreeMap;
 
@@ -11,9 +12,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Asking, explain, rate_limit, set_headers, token};
-use crate::outbox::{
-    call::{self, Twice, secret_value},
-    channel::Outcome,
+use crate::{
+    ingress::github::is_full_name,
+    outbox::{
+        call::{self, Twice, secret_value},
+        channel::Outcome,
+    },
 };
 
 /// Deliveries of a page.
@@ -31,6 +35,20 @@ pub(crate) enum Hook {
         /// GitHub's id of the webhook.
         id: u64,
     },
+    /// An organisation's.
+    Organisation {
+        /// Its name.
+        organisation: String,
+        /// GitHub's id of the webhook.
+        id: u64,
+    },
+}
+
+/// Whether it names what can have a webhook: a repository, `owner/name`, or an organisation.
+pub(crate) fn has_webhooks(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_organisation = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_plain);
+    is_organisation || is_full_name(name)
 }
 
 /// A delivery as GitHub lists it.
@@ -76,6 +94,7 @@ impl Hook {
         match self {
             Self::App => "/app/hook/deliveries".to_owned(),
             Self::Repository { repository, id } => format!("/repos/{repository}/hooks/{id}/deliveries"),
+            Self::Organisation { organisation, id } => format!("/orgs/{organisation}/hooks/{id}/deliveries"),
         }
     }
 
@@ -127,13 +146,15 @@ impl Hook {
                 let jwt = token::jwt(asking)?;
                 ask(asking, path, &jwt).await
             }
-            Self::Repository { .. } => ask(asking, path, own_token(asking)?).await,
+            Self::Repository { .. } | Self::Organisation { .. } => {
+                ask(asking, path, own_token(asking)?).await
+            }
         }
     }
 }
 
-/// The webhook of a repository that sends to `url`.
-pub(crate) async fn find(asking: &Asking<'_>, repository: &str, url: &str) -> Result<Option<Hook>, Outcome> {
+/// The webhook of a repository, or of an organisation, that sends to `url`.
+pub(crate) async fn find(asking: &Asking<'_>, owner: &str, url: &str) -> Result<Option<Hook>, Outcome> {
     #[derive(Deserialize)]
     struct Found {
         id: u64,
@@ -145,21 +166,28 @@ pub(crate) async fn find(asking: &Asking<'_>, repository: &str, url: &str) -> Re
         #[serde(default)]
         url: Option<String>,
     }
-    let path = format!("/repos/{repository}/hooks?per_page={PER_PAGE}");
+    let is_repository = owner.contains('/');
+    let kind = if is_repository { "repos" } else { "orgs" };
+    let path = format!("/{kind}/{owner}/hooks?per_page={PER_PAGE}");
     let hooks: Vec<Found> = read(&ask(asking, &path, own_token(asking)?).await?)?;
     let ours = hooks
         .into_iter()
         .find(|hook| hook.config.url.as_deref() == Some(url));
-    Ok(ours.map(|hook| Hook::Repository {
-        repository: repository.to_owned(),
-        id: hook.id,
+    Ok(ours.map(|Found { id, .. }| {
+        if is_repository {
+            let repository = owner.to_owned();
+            Hook::Repository { repository, id }
+        } else {
+            let organisation = owner.to_owned();
+            Hook::Organisation { organisation, id }
+        }
     }))
 }
 
 fn own_token<'a>(asking: &Asking<'a>) -> Result<&'a str, Outcome> {
     asking.token.ok_or_else(|| Outcome::Failed {
         code: "credential_missing",
-        reason: "the integration has no token to ask with: enter one that may read the repository's webhooks"
+        reason: "the integration has no token to ask with: enter one that may read the webhooks of the repository or organisation"
             .to_owned(),
     })
 }

@@ -31,6 +31,8 @@ pub enum HookOf {
     App,
     /// A repository's, `owner/name`.
     Repository(String),
+    /// An organisation's.
+    Organisation(String),
 }
 
 /// What becomes of the next deliveries.
@@ -48,6 +50,8 @@ pub(super) struct Hooks {
     hook: Option<(HookOf, String)>,
     faults: std::collections::VecDeque<DeliveryFault>,
     delivered: Vec<Delivered>,
+    /// So many more deliveries are shown whole, then there are no answers.
+    shows: Option<usize>,
 }
 
 /// One attempt.
@@ -72,6 +76,11 @@ impl GithubServer {
     pub fn fail_deliveries(&self, fault: DeliveryFault, deliveries: usize) {
         let mut state = self.shared.state();
         state.hooks.faults.extend(std::iter::repeat_n(fault, deliveries));
+    }
+
+    /// Shows so many more deliveries whole, and then answers no more; with none it answers again.
+    pub fn show_deliveries(&self, shows: Option<usize>) {
+        self.shared.state().hooks.shows = shows;
     }
 
     /// Delivers an event to the webhook, once; the status that is recorded.
@@ -148,6 +157,7 @@ pub(super) struct Page {
 /// Whose deliveries are asked for, by the path.
 #[derive(Deserialize)]
 pub(super) struct Place {
+    organisation: Option<String>,
     owner: Option<String>,
     name: Option<String>,
     hook: Option<u64>,
@@ -161,17 +171,24 @@ type Refused = (StatusCode, &'static str);
 fn may(shared: &Shared, place: &Place, headers: &HeaderMap) -> Result<(), Refused> {
     let hook = shared.state().hooks.hook.clone();
     let missing = || (StatusCode::NOT_FOUND, "Not Found");
-    match (&place.owner, &place.name) {
-        (Some(owner), Some(name)) => {
-            let repository = format!("{owner}/{name}");
-            if !token::may_write(shared, headers, &repository) {
+    let asked = match (&place.organisation, &place.owner, &place.name) {
+        (Some(organisation), _, _) => Some(HookOf::Organisation(organisation.clone())),
+        (None, Some(owner), Some(name)) => Some(HookOf::Repository(format!("{owner}/{name}"))),
+        _ => None,
+    };
+    match asked {
+        Some(asked) => {
+            let (HookOf::Repository(owner) | HookOf::Organisation(owner)) = &asked else {
+                return Err(missing());
+            };
+            if !token::may_write(shared, headers, owner) {
                 return Err((StatusCode::UNAUTHORIZED, "Bad credentials"));
             }
             let (of, _) = hook.ok_or_else(missing)?;
-            let is_it = of == HookOf::Repository(repository) && place.hook.is_none_or(|id| id == HOOK);
+            let is_it = of == asked && place.hook.is_none_or(|id| id == HOOK);
             if is_it { Ok(()) } else { Err(missing()) }
         }
-        _ => {
+        None => {
             token::is_app(shared, headers).map_err(|words| (StatusCode::UNAUTHORIZED, words))?;
             let is_it = hook.is_some_and(|(of, _)| of == HookOf::App);
             if is_it { Ok(()) } else { Err(missing()) }
@@ -179,7 +196,7 @@ fn may(shared: &Shared, place: &Place, headers: &HeaderMap) -> Result<(), Refuse
     }
 }
 
-/// `GET /repos/{owner}/{repo}/hooks`.
+/// `GET /repos/{owner}/{repo}/hooks`, `GET /orgs/{organisation}/hooks`.
 pub(super) async fn hooks(
     State(shared): State<Arc<Shared>>,
     Path(place): Path<Place>,
@@ -244,6 +261,17 @@ pub(super) async fn show(
     shared.requests.push((uri.path().to_owned(), Value::Null));
     if let Err((status, words)) = may(&shared, &place, &headers) {
         return refusal(status, words);
+    }
+    let is_silent = match &mut shared.state().hooks.shows {
+        Some(0) => true,
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    };
+    if is_silent {
+        return std::future::pending().await;
     }
     let Some(one) = find(&shared, &place) else {
         return refusal(StatusCode::NOT_FOUND, "Not Found");

@@ -53,6 +53,12 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/app/hook/deliveries", get(hooks::list))
         .route("/app/hook/deliveries/{delivery}", get(hooks::show))
         .route("/app/hook/deliveries/{delivery}/attempts", post(hooks::again))
+        .route("/orgs/{organisation}/hooks", get(hooks::hooks))
+        .route("/orgs/{organisation}/hooks/{hook}/deliveries", get(hooks::list))
+        .route(
+            "/orgs/{organisation}/hooks/{hook}/deliveries/{delivery}",
+            get(hooks::show),
+        )
         .route("/repos/{owner}/{name}/hooks", get(hooks::hooks))
         .route("/repos/{owner}/{name}/hooks/{hook}/deliveries", get(hooks::list))
         .route(
