@@ -92,42 +92,72 @@ pub(super) enum Task {
     Look,
 }
 
+/// The integrations that send nothing now: disabled, or paused.
+macro_rules! held {
+    () => {
+        "SELECT id FROM integrations WHERE workspace_id = ?1 AND enabled = 0 \
+         UNION ALL SELECT integration_id FROM senders WHERE workspace_id = ?1 AND paused_at IS NOT NULL"
+    };
+}
+
 /// Claims what is due, the first of each stream. What a dead sender left is from then on unknown; what may not be sent
-/// now is put off.
+/// now is put off. However much is due, it looks at little more than it claims.
 pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, DbError> {
     let now = edge.now();
-    let due = "SELECT 1 FROM effects WHERE workspace_id = ?1 AND due_at <= ?2 LIMIT 1";
-    if scope.query(due, [now.into()]).await?.is_empty() {
+    let looks = scope
+        .read(vec![
+            scope.sql(
+                "SELECT 1 FROM effects WHERE workspace_id = ?1 AND due_at <= ?2 LIMIT 1",
+                [now.into()],
+            ),
+            scope.sql(held!(), []),
+        ])
+        .await?;
+    let [due, held] = looks.as_slice() else {
+        return Err(DbError::Sql("the database answered with too few results".into()));
+    };
+    if due.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = vec![
-        scope.sql(
-            "UPDATE effects SET state = 'unknown', code = ?3, looks = 0, missed = 0, \
-             reason = 'the process that sent it ended before it heard the answer', updated_at = ?2 \
-             WHERE workspace_id = ?1 AND state = 'sending' AND due_at <= ?2",
-            [now.into(), SENDER_DIED.into()],
-        ),
-        scope.sql(
-            "UPDATE effects SET due_at = ?3 WHERE workspace_id = ?1 AND due_at <= ?2 AND integration_id IN \
-             (SELECT id FROM integrations WHERE workspace_id = ?1 AND enabled = 0 \
-             UNION ALL SELECT integration_id FROM senders WHERE workspace_id = ?1 AND paused_at IS NOT NULL)",
-            [now.into(), (now + HOLD).into()],
-        ),
-        scope.sql(
-            "UPDATE effects SET state = CASE state WHEN 'pending' THEN 'sending' ELSE state END, \
-             attempts = attempts + (state = 'pending'), looks = looks + (state = 'unknown'), \
-             tried_at = coalesce(tried_at, ?2), due_at = ?3, updated_at = ?2 \
-             WHERE id IN (SELECT e.id FROM effects e WHERE e.workspace_id = ?1 AND e.state IN ('pending', 'unknown') \
-             AND e.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM effects o WHERE o.stream = e.stream AND o.id < e.id \
+    let claim = scope.sql(
+        concat!(
+            "UPDATE effects SET state = CASE state WHEN 'pending' THEN 'sending' ELSE 'unknown' END, \
+             attempts = attempts + (state = 'pending'), \
+             looks = CASE state WHEN 'sending' THEN 1 WHEN 'unknown' THEN looks + 1 ELSE looks END, \
+             missed = CASE state WHEN 'sending' THEN 0 ELSE missed END, \
+             code = CASE state WHEN 'sending' THEN ?5 ELSE code END, \
+             reason = CASE state WHEN 'sending' THEN 'the process that sent it ended before it heard the answer' \
+             ELSE reason END, tried_at = coalesce(tried_at, ?2), due_at = ?3, updated_at = ?2 \
+             WHERE id IN (SELECT e.id FROM effects e WHERE e.workspace_id = ?1 AND e.due_at <= ?2 \
+             AND e.integration_id NOT IN (",
+            held!(),
+            ") AND NOT EXISTS (SELECT 1 FROM effects o WHERE o.stream = e.stream AND o.id < e.id \
              AND o.due_at IS NOT NULL) ORDER BY e.due_at, e.id LIMIT ?4) \
              RETURNING id, integration_id, effect, state, attempts, replayed_after, looks, missed, tried_at, \
-             created_at, reason",
-            [now.into(), (now + edge.settings.send_within).into(), CLAIM_LIMIT.into()],
+             created_at, reason"
         ),
-    ];
-    let results = scope.write(batch).await?;
+        [
+            now.into(),
+            (now + edge.settings.send_within).into(),
+            CLAIM_LIMIT.into(),
+            SENDER_DIED.into(),
+        ],
+    );
+    let put_off = scope.sql(
+        concat!(
+            "UPDATE effects SET due_at = ?3 WHERE workspace_id = ?1 AND due_at <= ?2 AND integration_id IN (",
+            held!(),
+            ")"
+        ),
+        [now.into(), (now + HOLD).into()],
+    );
+    // Only where something is held: it looks at all that is due.
+    let put_off = (!held.is_empty()).then_some(put_off);
+    let results = scope
+        .write([Some(claim), put_off].into_iter().flatten().collect())
+        .await?;
     let begin_by = now + edge.settings.send_within / 2;
-    let rows = results.get(2).into_iter().flatten();
+    let rows = results.first().into_iter().flatten();
     rows.map(|row| claimed(row, begin_by)).collect()
 }
 
@@ -192,7 +222,7 @@ pub(super) async fn settle(
     batch.push(scope.sql(
         "UPDATE effects SET state = ?3, due_at = ?4, external_id = ?5, code = ?6, reason = ?7, updated_at = ?8, \
          looks = 0, missed = 0, replayed_after = ?11 WHERE workspace_id = ?1 AND id = ?2 AND attempts = ?9 \
-         AND state IN (SELECT value FROM json_each(?10))",
+         AND instr(?10, state)",
         [
             claimed.id.into(),
             settled.state.into(),
@@ -245,8 +275,8 @@ impl Settled {
 }
 
 /// The states in which an attempt's outcome is taken: its own, and those that others may have put it in since.
-const IN_TIME: &str = r#"["sending"]"#;
-const LATE: &str = r#"["sending", "unknown", "pending"]"#;
+const IN_TIME: &str = "sending";
+const LATE: &str = "sending unknown pending";
 
 /// Writes down what was seen of an effect of unknown outcome.
 pub(super) async fn resolve(
