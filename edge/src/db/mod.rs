@@ -52,7 +52,8 @@ pub enum Mode {
 /// One statement of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// SQL with `?1`, `?2`, … for the arguments.
+    /// SQL with `?1`, `?2`, … for the arguments. Where it runs often a limit is written as `LIMIT ?2 + 0`: SQLite plans a
+    /// statement anew each time a bare `LIMIT ?2` is bound.
     pub sql: Cow<'static, str>,
     /// The arguments.
     pub args: Vec<Value>,

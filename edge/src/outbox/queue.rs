@@ -132,7 +132,7 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
              AND e.integration_id NOT IN (",
             held!(),
             ") AND NOT EXISTS (SELECT 1 FROM effects o WHERE o.stream = e.stream AND o.id < e.id \
-             AND o.due_at IS NOT NULL) ORDER BY e.due_at, e.id LIMIT ?4) \
+             AND o.due_at IS NOT NULL) ORDER BY e.due_at, e.id LIMIT ?4 + 0) \
              RETURNING id, integration_id, effect, state, attempts, replayed_after, looks, missed, tried_at, \
              created_at, reason"
         ),

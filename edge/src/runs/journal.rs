@@ -54,7 +54,7 @@ pub async fn page(scope: &Scope, run: RunId, from: u64) -> Result<Vec<Event>, Db
     let rows = scope
         .query(
             "SELECT seq, epoch, at, body FROM events WHERE workspace_id = ?1 AND run_id = ?2 AND seq >= ?3 \
-             ORDER BY seq LIMIT ?4",
+             ORDER BY seq LIMIT ?4 + 0",
             [run.into(), from.into(), PAGE.into()],
         )
         .await?;

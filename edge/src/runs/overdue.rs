@@ -29,12 +29,12 @@ pub(super) async fn settle(edge: &Edge, scope: &Scope) -> Result<(), DbError> {
         .read(vec![
             scope.sql(
                 "SELECT id, phase, waits, next_seq, epoch, crashes FROM runs WHERE workspace_id = ?1 \
-                 AND phase = 'waiting' AND due_at <= ?2 LIMIT ?3",
+                 AND phase = 'waiting' AND due_at <= ?2 LIMIT ?3 + 0",
                 [now.into(), AT_ONCE.into()],
             ),
             scope.sql(
                 "SELECT id, phase, waits, next_seq, epoch, crashes FROM runs WHERE workspace_id = ?1 AND crashes > 0 \
-                 AND due_at <= ?2 AND phase = 'running' AND crashes + 1 >= ?4 LIMIT ?3",
+                 AND due_at <= ?2 AND phase = 'running' AND crashes + 1 >= ?4 LIMIT ?3 + 0",
                 [now.into(), AT_ONCE.into(), edge.settings.crash_limit.into()],
             ),
         ])

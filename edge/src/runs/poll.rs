@@ -283,8 +283,6 @@ fn greet(runner: &Runner, request: &PollRequest, now: UnixMillis) -> Statement {
 /// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
 ///
 /// Agents take turns, each with what has waited longest; runs whose lease has ended without a word more than once come last.
-///
-/// The limit is a sum because SQLite plans a statement anew whenever a bare `LIMIT ?` is bound to another value.
 fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: UnixMillis) -> Vec<Statement> {
     let leased = EventBody::Leased {
         runner: request.runner.clone(),
