@@ -344,9 +344,11 @@ impl<'a> Shift<'a> {
 
     fn forget(&mut self, ended: Result<RunId, tokio::task::JoinError>) {
         match ended {
-            Ok(run) => {
+            // It may have been leased anew by now, to this very runner.
+            Ok(run) if self.held.get(&run).is_some_and(|held| held.abort.is_finished()) => {
                 self.held.remove(&run);
             }
+            Ok(_) => {}
             Err(error) => {
                 if error.is_panic() {
                     tracing::error!(
