@@ -17,6 +17,7 @@ use super::{
     ears::{Ears, Interrupt},
     journal::{EdgeStore, Journal, Stopped, Store},
     room::Room,
+    size,
 };
 use crate::{
     clock,
@@ -170,6 +171,8 @@ pub(super) struct Drive {
     pub(super) system: Arc<[String]>,
     pub(super) tools: Tools,
     pub(super) definitions: Arc<[ToolDefinition]>,
+    /// What system prompt and tools take of every request, in bytes.
+    pub(super) instructions: usize,
     pub(super) context: ToolContext,
     pub(super) sprites: Sprites,
     pub(super) sprite_is_there: bool,
@@ -180,9 +183,12 @@ impl Drive {
     fn new(brain: Brain, mut lease: Lease, control: Control, journal: Arc<Journal>) -> Self {
         let tools = brain.tools.only(&lease.agent.tools);
         let sprite = brain.sprites.sprite(&lease.sprite);
+        let system = context::system(&lease.agent);
+        let definitions = tools.definitions();
         Self {
-            system: context::system(&lease.agent),
-            definitions: tools.definitions().into(),
+            instructions: size::of_instructions(&system, &definitions),
+            system,
+            definitions: definitions.into(),
             context: match &lease.git_origin {
                 Some(origin) => {
                     let run = lease.run.to_string();

@@ -11,6 +11,7 @@ mod drive;
 mod ears;
 mod journal;
 mod room;
+mod size;
 mod sprite;
 pub mod sweep;
 mod think;

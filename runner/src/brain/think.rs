@@ -7,7 +7,7 @@ use roost_shared::{
     event::EventBody,
     fail_point::{self, FailPoint},
     run::RunState,
-    transcript::{Answer, Block, Message, StopReason, Usage},
+    transcript::{Answer, Message, StopReason, Usage},
 };
 
 use super::{
@@ -15,11 +15,11 @@ use super::{
     drive::{Drive, completed},
     ears::Interrupt,
     journal::Stopped,
+    size,
 };
 use crate::{
     clock,
     model::{ModelError, ModelRequest},
-    tool::ToolDefinition,
 };
 
 /// How much longer a run puts up with a limit of the rate than with another failure.
@@ -76,7 +76,7 @@ impl Drive {
 
     /// The request with these messages; what it may write is what the budget allows.
     pub(super) async fn request(&self, messages: Vec<Arc<Message>>) -> ModelRequest {
-        let bytes = request_bytes(&self.system, &self.definitions, &messages);
+        let bytes = self.instructions + size::of_messages(&messages);
         ModelRequest {
             model: self.lease.agent.model.clone(),
             system: self.system.clone(),
@@ -214,21 +214,4 @@ impl From<ModelError> for Unanswered {
             cost: MicroUsd::default(),
         }
     }
-}
-
-/// The text of a request in bytes.
-fn request_bytes(system: &[String], tools: &[ToolDefinition], messages: &[Arc<Message>]) -> usize {
-    let block = |block: &Block| match block {
-        Block::Text { text } | Block::Thinking { text, .. } => text.len(),
-        Block::RedactedThinking { data } => data.len(),
-        Block::ToolCall(call) => call.name.len() + call.input.to_string().len(),
-        Block::ToolResult(result) => result.text.len(),
-    };
-    let tool = |tool: &ToolDefinition| tool.description.len() + tool.input_schema.to_string().len();
-    let said: usize = messages
-        .iter()
-        .flat_map(|message| &message.blocks)
-        .map(block)
-        .sum();
-    said + system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
 }

@@ -1,0 +1,68 @@
+//! How much a model is told, in bytes: what a budget reckons with before the request is made.
+
+use std::{io, sync::Arc};
+
+use roost_shared::transcript::{Block, Message};
+use serde_json::Value;
+
+use crate::tool::ToolDefinition;
+
+/// What the messages take.
+pub(super) fn of_messages(messages: &[Arc<Message>]) -> usize {
+    let block = |block: &Block| match block {
+        Block::Text { text } | Block::Thinking { text, .. } => text.len(),
+        Block::RedactedThinking { data } => data.len(),
+        Block::ToolCall(call) => call.name.len() + of_json(&call.input),
+        Block::ToolResult(result) => result.text.len(),
+    };
+    messages
+        .iter()
+        .flat_map(|message| &message.blocks)
+        .map(block)
+        .sum()
+}
+
+/// What stands before every conversation.
+pub(super) fn of_instructions(system: &[String], tools: &[ToolDefinition]) -> usize {
+    let tool = |tool: &ToolDefinition| tool.description.len() + of_json(&tool.input_schema);
+    system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
+}
+
+fn of_json(value: &Value) -> usize {
+    let mut count = Count(0);
+    // Counting does not fail.
+    drop(serde_json::to_writer(&mut count, value));
+    count.0
+}
+
+/// Takes bytes and keeps their number.
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::of_json;
+
+    #[test]
+    fn json_is_counted_as_it_is_written() {
+        for value in [
+            json!({"a": [1, 2.5, "\u{e9}\n"], "b": null}),
+            json!([]),
+            json!("x"),
+        ] {
+            assert_eq!(of_json(&value), value.to_string().len());
+        }
+    }
+}
