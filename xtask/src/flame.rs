@@ -53,7 +53,13 @@ pub fn run(toolbox: &Toolbox, what: &str, file: &Path) -> Result<(), Failure> {
         .current_dir(toolbox.workspace());
     run::shown(&mut perf)?;
     let mut script = Command::new("perf");
-    let stacks = run::output(script.args(["script", "--input"]).arg(&samples))?;
+    script.args([
+        "script",
+        "--fields",
+        "comm,pid,tid,time,event,ip,sym,dso",
+        "--input",
+    ]);
+    let stacks = run::output(script.arg(&samples))?;
     let picture = draw(what, &stacks)?;
     fs::write(file, picture).map_err(Failure::file(file))?;
     println!("{}", file.display());
