@@ -10,7 +10,7 @@ use roost_edge::{
         backup::{self, BackupError, Replaced},
         checkup::Checkup,
         migrate::Schema,
-        restored::{Doubts, Since},
+        restored::Doubts,
     },
     host::native::DatabaseAddress,
 };
@@ -18,6 +18,8 @@ use serde::Serialize;
 
 use super::{database, keys};
 use crate::{cli::Failure, clock::now, config::Config};
+
+pub use roost_edge::db::restored::Since;
 
 /// A backup that was made, or one that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

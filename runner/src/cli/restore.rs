@@ -7,8 +7,7 @@ use super::{
     options::{DatabaseArgs, PlaceArgs},
     output::OutputArgs,
 };
-use crate::all_in_one::backup;
-use roost_edge::db::restored::Since;
+use crate::all_in_one::backup::{self, Since};
 
 /// Put a backup in the place of the database
 ///
