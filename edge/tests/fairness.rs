@@ -10,13 +10,10 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
 };
 
-use common::{TestEdge, real_now};
-use futures::future::BoxFuture;
-use roost_edge::{edge::DEFAULT_WORKSPACE, ports::Clock};
-use roost_shared::UnixMillis;
+use common::{Hands, TestEdge, real_now};
+use roost_edge::edge::DEFAULT_WORKSPACE;
 use serde_json::{Value, json};
 
 async fn take(t: &TestEdge, room: u32) -> Vec<Value> {
@@ -69,19 +66,6 @@ async fn after_an_outage_runs_come_back_bit_by_bit_and_the_often_torn_last() {
     assert!(texts.contains(&&json!("fresh")));
     let torn = take(&t, 3).await;
     assert_eq!(torn.len(), 3);
-}
-
-/// A clock that stands until it is moved.
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> UnixMillis {
-        UnixMillis(self.0.load(Ordering::SeqCst))
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
 }
 
 /// Two agents' runs lose their runner at once, one's first and many.

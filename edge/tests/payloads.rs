@@ -10,33 +10,17 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
 };
 
 use axum::body::Body;
-use common::{As, TestEdge, real_now};
-use futures::future::BoxFuture;
+use common::{As, Hands, TestEdge, real_now};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE, ports::Clock};
-use roost_shared::UnixMillis;
+use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 const DAY: i64 = 86_400_000;
-
-/// A clock that only the test moves.
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> UnixMillis {
-        UnixMillis(self.0.load(Ordering::Relaxed))
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
-}
 
 #[tokio::test]
 async fn an_old_payload_is_removed_when_no_run_needs_it_and_its_event_stays_known() {

@@ -48,19 +48,17 @@ pub fn beside_peers(toolbox: &Toolbox, comparison: &Comparison) -> Result<(), Fa
 }
 
 fn build(toolbox: &Toolbox) -> Result<(), Failure> {
-    let release = [
-        "build",
-        "--release",
-        "--package",
-        "roost-runner",
-        "--bin",
-        "roost",
-        "--package",
-        "roost-tests",
-        "--bin",
-        "roost-bench",
-    ];
-    run::shown(verify::cargo(toolbox).args(release))
+    run::shown(&mut release(toolbox))
+}
+
+/// The build of what is measured and of what measures it.
+pub(crate) fn release(toolbox: &Toolbox) -> Command {
+    let mut build = verify::cargo(toolbox);
+    build
+        .args(["build", "--release"])
+        .args(["--package", "roost-runner", "--bin", "roost"])
+        .args(["--package", "roost-tests", "--bin", "roost-bench"]);
+    build
 }
 
 fn program(toolbox: &Toolbox) -> Command {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what is drawn is the edge and the runners; the loader and the stand-ins, which run beside them, are left out.
 
-use crate::verify::{cargo, step};
-use crate::{Failure, Toolbox, run};
+use crate::verify::step;
+use crate::{Failure, Toolbox, bench, run};
 use inferno::collapse::{Collapse, perf};
 use inferno::flamegraph;
 use std::collections::BTreeSet;
@@ -22,17 +22,8 @@ const NARROWEST: f64 = 0.2;
 pub fn run(toolbox: &Toolbox, what: &str, file: &Path) -> Result<(), Failure> {
     let target = toolbox.workspace().join("target/flame");
     step("flame: build");
-    let mut build = cargo(toolbox);
+    let mut build = bench::release(toolbox);
     build
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "roost-runner",
-            "--bin",
-            "roost",
-        ])
-        .args(["--package", "roost-tests", "--bin", "roost-bench"])
         .env("CARGO_TARGET_DIR", &target)
         // Not across crates: it builds in a third of the time, and more functions keep a frame of their own.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")

@@ -43,6 +43,14 @@ fn the_runner_looks_into_the_edge_at_one_place() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// `cargo run -- demo`, as the README has it, finds its program among those of the runner.
+#[test]
+fn cargo_run_runs_roost() {
+    let text = std::fs::read_to_string(workspace().join("runner/Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    assert_eq!(manifest["package"]["default-run"].as_str(), Some("roost"));
+}
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

@@ -9,9 +9,16 @@
 pub mod browser;
 pub mod github;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
+use futures::future::BoxFuture;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use roost_edge::{
@@ -28,11 +35,25 @@ use roost_edge::{
     setup::{self, AgentDraft, IntegrationDraft, SubscriptionDraft},
 };
 use roost_shared::{
+    UnixMillis,
     agent::{AgentSpec, LaneMode, LaneRules, RunLimits},
     sprite::SpriteOwner,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
+
+/// A clock that stands until the test moves it.
+pub struct Hands(pub AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
 
 /// The generic integration's secret.
 pub const SECRET: &str = "a secret for tests";

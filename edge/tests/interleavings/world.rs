@@ -10,11 +10,10 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
 use http::StatusCode;
-use roost_edge::{db::Scope, edge::DEFAULT_WORKSPACE, ports::Clock, runs::control};
+use roost_edge::{db::Scope, edge::DEFAULT_WORKSPACE, runs::control};
 use roost_shared::{
-    RunId, UnixMillis,
+    RunId,
     agent::LaneMode,
     question::{Choice, Decision},
 };
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{
-        self, TestEdge,
+        self, Hands, TestEdge,
         github::{self, Comment},
         lane,
     },
@@ -79,19 +78,6 @@ async fn soon(
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     None
-}
-
-/// A clock that stands until it is moved.
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> UnixMillis {
-        UnixMillis(self.0.load(Ordering::SeqCst))
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
 }
 
 /// A lease as its runner believes in it.

@@ -4,11 +4,9 @@
 //! the run has come to a safe point, and is acted upon once, by whichever way and however often it arrives.
 
 use roost_shared::{
-    event::{Change, EventBody},
-    question::Question,
+    event::EventBody,
     run::RunState,
     wire::{Signal, SignalBody},
-    work::Trust,
 };
 
 use super::journal::Journal;
@@ -79,23 +77,8 @@ impl Ears {
 
     /// What was said since, as the events that take it in; the next call has only what came after.
     pub(super) fn said(&mut self, state: &RunState) -> Vec<EventBody> {
-        self.inbox.sort_by_key(|signal| signal.id);
-        let mut question = state.question.as_ref();
-        let mut events = Vec::new();
-        for signal in std::mem::take(&mut self.inbox) {
-            if state.has_heard(signal.id) {
-                continue;
-            }
-            match take_in(&signal, question) {
-                Some(event) => {
-                    if matches!(event, EventBody::Answered { .. }) {
-                        question = None;
-                    }
-                    events.push(event);
-                }
-                None => self.inbox.push(signal),
-            }
-        }
+        let events = state.take_in(&self.inbox);
+        self.inbox.retain(|signal| interrupt(signal).is_some());
         events
     }
 
@@ -153,31 +136,5 @@ fn interrupt(signal: &Signal) -> Option<Interrupt> {
         SignalBody::Cancel { by } => Some(Interrupt::Cancel { by: by.clone() }),
         SignalBody::Pause { by } => Some(Interrupt::Pause { by: by.clone() }),
         SignalBody::Steer { .. } | SignalBody::Answer { .. } => None,
-    }
-}
-
-/// The event that takes a signal in, if it is one that is taken in. What a member says while a question is open answers it.
-fn take_in(signal: &Signal, question: Option<&Question>) -> Option<EventBody> {
-    match (&signal.body, question) {
-        (SignalBody::Answer { decision }, _) => Some(EventBody::Answered {
-            signal: signal.id,
-            decision: decision.clone(),
-        }),
-        (
-            SignalBody::Steer {
-                change: Change::Said,
-                work_item,
-            },
-            Some(question),
-        ) if work_item.actor.trust == Trust::Member => Some(EventBody::Answered {
-            signal: signal.id,
-            decision: question.decided_by(&work_item.actor.name, &work_item.text),
-        }),
-        (SignalBody::Steer { change, work_item }, _) => Some(EventBody::Steered {
-            signal: signal.id,
-            change: *change,
-            work_item: work_item.clone(),
-        }),
-        (SignalBody::Cancel { .. } | SignalBody::Pause { .. }, _) => None,
     }
 }

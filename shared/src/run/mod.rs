@@ -8,6 +8,7 @@
 
 mod blocks;
 mod flaw;
+mod heard;
 mod phase;
 mod told;
 

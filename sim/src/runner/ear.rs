@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use roost_shared::{
     SignalId, UnixMillis,
-    event::{Change, EventBody},
-    question::{PATIENCE, Question},
+    event::EventBody,
+    question::PATIENCE,
     run::RunState,
     wire::{Signal, SignalBody},
-    work::Trust,
 };
 
 /// What a driven run was told and has not taken in. Clones are the same ear.
@@ -64,45 +63,7 @@ impl Ear {
 
     /// The events that take in what `state` has not.
     pub fn taken_in(&self, state: &RunState) -> Vec<EventBody> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.sort_by_key(|signal| signal.id);
-        let mut question = state.question.as_ref();
-        let mut events = Vec::new();
-        for signal in told.iter().filter(|signal| !state.has_heard(signal.id)) {
-            let Some(event) = take_in(signal, question) else {
-                continue;
-            };
-            if matches!(event, EventBody::Answered { .. }) {
-                question = None;
-            }
-            events.push(event);
-        }
-        events
-    }
-}
-
-/// The event that takes a signal in, if it is one that is taken in. What a member says while a question is open answers it.
-fn take_in(signal: &Signal, question: Option<&Question>) -> Option<EventBody> {
-    match (&signal.body, question) {
-        (SignalBody::Answer { decision }, _) => Some(EventBody::Answered {
-            signal: signal.id,
-            decision: decision.clone(),
-        }),
-        (
-            SignalBody::Steer {
-                change: Change::Said,
-                work_item,
-            },
-            Some(question),
-        ) if work_item.actor.trust == Trust::Member => Some(EventBody::Answered {
-            signal: signal.id,
-            decision: question.decided_by(&work_item.actor.name, &work_item.text),
-        }),
-        (SignalBody::Steer { change, work_item }, _) => Some(EventBody::Steered {
-            signal: signal.id,
-            change: *change,
-            work_item: work_item.clone(),
-        }),
-        (SignalBody::Cancel { .. } | SignalBody::Pause { .. }, _) => None,
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.take_in(told.iter())
     }
 }
