@@ -13,6 +13,7 @@ pub mod git_server;
 pub mod office;
 pub mod process;
 pub mod roost;
+pub mod served;
 pub mod sqld;
 pub mod wasmtime;
 pub mod workerd;

@@ -11,10 +11,11 @@ use roost_runner::{
     standin::github::{DeliveryFault, HookOf},
 };
 use roost_tests::{
-    RoostProcess, Sqld,
+    RoostProcess,
     desk::Desk,
-    office::{BOT, MASTER_KEY, SECRET},
+    office::{BOT, SECRET},
     process::PATIENCE,
+    served::{PUBLIC_URL, ServedDesk},
 };
 use serde_json::{Value, json};
 
@@ -54,10 +55,15 @@ async fn change(desk: &Desk, name: &str, settings: Value, secrets: Value) {
     assert!(status.is_success(), "{answer}");
 }
 
-/// Ticks until the integration was swept since, and gives what came of it.
+/// Ticks, and gives what comes of the integration's sweep.
 async fn swept(desk: &Desk, name: &str) -> Value {
+    next_report(desk, name, async || desk.tick().await).await
+}
+
+/// Does it, and gives what the sweep after that comes to.
+async fn next_report(desk: &Desk, name: &str, done: impl AsyncFnOnce()) -> Value {
     let before = integration(desk, name).await["sweep"]["at"].clone();
-    desk.tick().await;
+    done().await;
     let waiting = async {
         loop {
             let report = integration(desk, name).await["sweep"].clone();
@@ -75,49 +81,49 @@ async fn runs(desk: &Desk) -> i64 {
     desk.office.count(all).await
 }
 
+async fn runs_become(desk: &Desk, number: i64) {
+    let waiting = async {
+        while runs(desk).await < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        panic!("{} runs; {}", runs(desk).await, integration(desk, "github").await);
+    }
+}
+
 /// The edge is a process, dead while GitHub delivers; another one sweeps.
 #[tokio::test]
 async fn an_outage_of_the_edge_swallows_nothing() {
-    let sqld = Sqld::start().await;
-    let desk = Desk::open(&DatabaseAddress::Server {
-        url: sqld.url(),
-        token: None,
-    })
-    .await;
+    let served = ServedDesk::open().await;
+    let desk = &served.desk;
     let settings =
         json!({"channel": "github", "api_url": desk.github.url(), "bot_login": BOT, "app_id": "4711"});
     let secrets = json!({"channel": "github", "webhook_secret": SECRET, "private_key": PRIVATE_KEY});
-    change(&desk, "github", settings.clone(), secrets).await;
-    let mut edge = RoostProcess::start(
-        &["edge", "--listen", "127.0.0.1:0"],
-        &[
-            ("ROOST_DATABASE_URL", &sqld.url()),
-            ("ROOST_MASTER_KEY", MASTER_KEY),
-            ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
-        ],
-    );
+    change(desk, "github", settings.clone(), secrets).await;
+    let mut edge = served.edge();
     let hook = format!("{}/hooks/main/github", edge.address().await);
     desk.github.set_hook(HookOf::App, &hook);
     for id in 1..4 {
-        assert_eq!(desk.github.deliver(comment(&desk, id)).await, 200);
+        assert_eq!(desk.github.deliver(comment(desk, id)).await, 200);
     }
     // GitHub does not hear that this one arrived.
     desk.github.fail_deliveries(DeliveryFault::AnswerLost, 1);
-    assert_eq!(desk.github.deliver(comment(&desk, 4)).await, 504);
-    assert_eq!(runs(&desk).await, 4);
+    assert_eq!(desk.github.deliver(comment(desk, 4)).await, 504);
+    assert_eq!(runs(desk).await, 4);
     edge.process().kill();
     // More than one page of GitHub's list.
     for id in 5..126 {
-        assert_eq!(desk.github.deliver(comment(&desk, id)).await, 502);
+        assert_eq!(desk.github.deliver(comment(desk, id)).await, 502);
     }
 
-    let report = swept(&desk, "github").await;
+    let report = swept(desk, "github").await;
     assert_eq!(
         (&report["brought_in"], &report["looked_at"], &report["warning"]),
         (&121.into(), &125.into(), &Value::Null),
         "{report}"
     );
-    assert_eq!(runs(&desk).await, 125);
+    assert_eq!(runs(desk).await, 125);
     let (_, newest) = desk.api(Method::GET, "/deliveries?limit=1", Value::Null).await;
     let newest = newest["items"][0]["id"].as_str().unwrap().to_owned();
     let (_, newest) = desk
@@ -127,8 +133,8 @@ async fn an_outage_of_the_edge_swallows_nothing() {
 
     // The second sweep finds nothing, and neither does a redelivery by hand make anything. Saving lets it be due at once:
     // GitHub would take no JWT of a clock that was put forward.
-    change(&desk, "github", settings, Value::Null).await;
-    let report = swept(&desk, "github").await;
+    change(desk, "github", settings, Value::Null).await;
+    let report = swept(desk, "github").await;
     assert_eq!(
         (&report["brought_in"], &report["warning"]),
         (&0.into(), &Value::Null),
@@ -136,8 +142,8 @@ async fn an_outage_of_the_edge_swallows_nothing() {
     );
     desk.github
         .set_hook(HookOf::App, &format!("{}/hooks/main/github", desk.url));
-    assert_eq!(desk.github.deliver(comment(&desk, 5)).await, 200);
-    assert_eq!(runs(&desk).await, 125);
+    assert_eq!(desk.github.deliver(comment(desk, 5)).await, 200);
+    assert_eq!(runs(desk).await, 125);
     let keys = "SELECT DISTINCT dedupe_key FROM deliveries WHERE workspace_id = ?1";
     let stored = desk.office.scope.query(keys, []).await.unwrap();
     let sent: BTreeSet<_> = desk
@@ -207,69 +213,79 @@ async fn a_repositorys_webhook_is_found_and_what_came_while_it_was_disabled_is_n
     assert_eq!(runs(&desk).await, 2);
 }
 
-/// An edge begins to sweep an organisation's webhook and is killed after it brought in two; another one goes on.
+/// An edge that began to sweep an organisation's webhook, brought in two of six and waits for GitHub's answer about the third;
+/// the desk's own edge, on the same database, would find them by the address that the webhook has now.
+struct HalfSwept {
+    served: ServedDesk,
+    edge: RoostProcess,
+    settings: Value,
+}
+
+impl HalfSwept {
+    async fn begin() -> Self {
+        let served = ServedDesk::open().await;
+        let desk = &served.desk;
+        let mut edge = served.edge();
+        let address = edge.address().await;
+        // The way by which it is found is this edge's own.
+        let of = HookOf::Organisation("octo".to_owned());
+        desk.github
+            .set_hook(of, &format!("{PUBLIC_URL}/hooks/main/github"));
+        desk.github.fail_deliveries(DeliveryFault::Unreachable, 6);
+        for id in 1..7 {
+            desk.github.deliver(comment(desk, id)).await;
+        }
+        desk.github.show_deliveries(Some(2));
+        let settings = json!({
+            "channel": "github", "api_url": desk.github.url(), "bot_login": BOT, "repositories": ["octo"],
+        });
+        change(desk, "github", settings.clone(), Value::Null).await;
+        let (status, answer) = desk.runner(&address, "/tick", &json!({})).await;
+        assert!(status.is_success(), "{status} {answer}");
+        runs_become(desk, 2).await;
+        Self {
+            served,
+            edge,
+            settings,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_sweep_whose_edge_dies_is_taken_over() {
-    let sqld = Sqld::start().await;
-    let desk = Desk::open(&DatabaseAddress::Server {
-        url: sqld.url(),
-        token: None,
-    })
-    .await;
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("roost.toml");
-    std::fs::write(&config, "[edge]\nprivate_addresses = \"allowed\"\n").unwrap();
-    let mut edge = RoostProcess::start(
-        &[
-            "edge",
-            "--listen",
-            "127.0.0.1:0",
-            "--config",
-            &config.display().to_string(),
-        ],
-        &[
-            ("ROOST_DATABASE_URL", &sqld.url()),
-            ("ROOST_MASTER_KEY", MASTER_KEY),
-            ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
-        ],
-    );
-    let first = edge.address().await;
-    let hook = |to: &str| {
-        let of = HookOf::Organisation("octo".to_owned());
-        desk.github.set_hook(of, &format!("{to}/hooks/main/github"));
-    };
-    // The way by which it is found is the first edge's own.
-    hook("http://127.0.0.1");
-    desk.github.fail_deliveries(DeliveryFault::Unreachable, 6);
-    for id in 1..7 {
-        desk.github.deliver(comment(&desk, id)).await;
-    }
-    desk.github.show_deliveries(Some(2));
-    let settings = json!({
-        "channel": "github", "api_url": desk.github.url(), "bot_login": BOT, "repositories": ["octo"],
-    });
-    change(&desk, "github", settings, Value::Null).await;
-    desk.runner(&first, "/tick", &json!({})).await;
-    let two = async {
-        while runs(&desk).await < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, two).await.unwrap();
-    edge.process().kill();
+    let mut half = HalfSwept::begin().await;
+    half.edge.process().kill();
+    let desk = &half.served.desk;
+    let of = HookOf::Organisation("octo".to_owned());
+    desk.github
+        .set_hook(of, &format!("{}/hooks/main/github", desk.url));
     desk.github.show_deliveries(None);
-    hook(&desk.url);
-
     desk.tick().await;
-    assert_eq!(runs(&desk).await, 2, "the dead edge's time is not over");
+    assert_eq!(runs(desk).await, 2, "the dead edge's time is not over");
     desk.pass(PAUSE);
-    let report = swept(&desk, "github").await;
+    let report = swept(desk, "github").await;
     assert_eq!(
         (&report["brought_in"], &report["warning"]),
         (&4.into(), &Value::Null),
         "{report}"
     );
-    assert_eq!(runs(&desk).await, 6);
+    assert_eq!(runs(desk).await, 6);
+}
+
+/// Whoever saves the settings wants to see whether that helped: a sweep by those of before has no say any more, and brings in
+/// nothing twice.
+#[tokio::test]
+async fn a_sweep_begins_anew_when_the_settings_are_saved() {
+    let half = HalfSwept::begin().await;
+    let desk = &half.served.desk;
+    change(desk, "github", half.settings.clone(), Value::Null).await;
+    let report = next_report(desk, "github", async || desk.github.show_deliveries(None)).await;
+    assert_eq!(
+        (&report["brought_in"], &report["looked_at"], &report["warning"]),
+        (&0.into(), &6.into(), &Value::Null),
+        "{report}"
+    );
+    assert_eq!(runs(desk).await, 6);
 }
 
 #[tokio::test]

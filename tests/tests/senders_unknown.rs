@@ -14,7 +14,7 @@ use roost_runner::{
     },
 };
 use roost_shared::RunId;
-use roost_tests::{RoostProcess, Sqld, desk::Desk, office::MASTER_KEY, process::PATIENCE};
+use roost_tests::{desk::Desk, process::PATIENCE, served::ServedDesk};
 use serde_json::Value;
 
 /// More than the pause before any look.
@@ -165,28 +165,13 @@ async fn where_nobody_can_look_a_person_is_asked() {
 /// The sender is a process, killed while GitHub has the call: once it had made the comment, once it had not.
 #[tokio::test]
 async fn a_sender_that_was_killed_leaves_one_comment() {
-    let sqld = Sqld::start().await;
-    let desk = Desk::open(&DatabaseAddress::Server {
-        url: sqld.url(),
-        token: None,
-    })
-    .await;
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("roost.toml");
-    std::fs::write(&config, "[edge]\nprivate_addresses = \"allowed\"\n").unwrap();
-    let config = config.display().to_string();
+    let served = ServedDesk::open().await;
+    let desk = &served.desk;
     for (number, fault) in [
         (1, GithubFault::SilentAfter),
         (2, GithubFault::Slow(Duration::from_secs(3600))),
     ] {
-        let mut sender = RoostProcess::start(
-            &["edge", "--listen", "127.0.0.1:0", "--config", &config],
-            &[
-                ("ROOST_DATABASE_URL", &sqld.url()),
-                ("ROOST_MASTER_KEY", MASTER_KEY),
-                ("ROOST_PUBLIC_URL", "http://127.0.0.1"),
-            ],
-        );
+        let mut sender = served.edge();
         let address = sender.address().await;
         let (_, answer) = desk.say(&address, Fixture::GithubIssueComment, number).await;
         assert_eq!(answer["verdict"], "accepted", "{answer}");
@@ -210,10 +195,10 @@ async fn a_sender_that_was_killed_leaves_one_comment() {
         sender.process().kill();
         assert_eq!(desk.effect(run).await["state"], "sending");
 
-        wait_a_while(&desk, 6).await;
+        wait_a_while(desk, 6).await;
         let sent = desk.effect(run).await;
         assert_eq!(sent["state"], "sent", "{sent}");
-        assert_eq!(answers(&desk, number).len(), 1, "{:?}", desk.github.made());
+        assert_eq!(answers(desk, number).len(), 1, "{:?}", desk.github.made());
         assert_ne!(sent["external_id"], Value::Null);
     }
 }

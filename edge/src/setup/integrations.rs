@@ -107,7 +107,7 @@ pub async fn update_integration(
         .map(|secrets| seal(edge, id, secrets))
         .transpose()?;
     let mut batch = vec![
-        sweep::enabled_anew(scope, id, edge.now()),
+        sweep::edited(scope, id, edge.now()),
         scope.sql(
             "UPDATE integrations SET enabled = ?3, settings = ?4, secrets = coalesce(?5, secrets), updated_at = ?6 \
              WHERE workspace_id = ?1 AND id = ?2",

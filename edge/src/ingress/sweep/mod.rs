@@ -123,14 +123,15 @@ pub(crate) async fn due(edge: &Arc<Edge>, scope: &Scope) -> Result<(), DbError> 
     Ok(())
 }
 
-/// The statement by which an integration that is enabled anew is not caught up with what came while it was disabled, and is
-/// swept at once; to stand before the edit in its batch.
-pub(crate) fn enabled_anew(scope: &Scope, integration: IntegrationId, now: UnixMillis) -> Statement {
+/// The statement by which an integration that is edited is swept at once, from its first webhook on, and one that is enabled
+/// anew is not caught up with what came while it was disabled; to stand before the edit in its batch. A sweep by the
+/// settings of before that is still at work writes nothing down any more.
+pub(crate) fn edited(scope: &Scope, integration: IntegrationId, now: UnixMillis) -> Statement {
     scope.sql(
         "INSERT INTO sweeps (workspace_id, integration_id, due_at, epoch, since) \
          SELECT workspace_id, id, ?3, 0, CASE enabled WHEN 1 THEN created_at - ?4 ELSE ?3 END FROM integrations \
          WHERE workspace_id = ?1 AND id = ?2 ON CONFLICT (integration_id) DO UPDATE SET due_at = ?3, \
-         since = max(since, CASE (SELECT enabled FROM integrations WHERE id = ?2) WHEN 1 THEN since ELSE ?3 END)",
+         epoch = epoch + 1, progress = json_set(progress, '$.source', 0, '$.cursor', NULL), since = max(since, CASE (SELECT enabled FROM integrations WHERE id = ?2) WHEN 1 THEN since ELSE ?3 END)",
         [integration.into(), now.into(), CLOCKS.into()],
     )
 }

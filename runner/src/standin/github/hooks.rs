@@ -44,13 +44,16 @@ pub enum DeliveryFault {
     AnswerLost,
 }
 
+/// How often it is looked whether a delivery may be shown.
+const HELD_BACK: Duration = Duration::from_millis(10);
+
 /// Where the stand-in delivers to, and what it has delivered.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     hook: Option<(HookOf, String)>,
     faults: std::collections::VecDeque<DeliveryFault>,
     delivered: Vec<Delivered>,
-    /// So many more deliveries are shown whole, then there are no answers.
+    /// So many of the oldest are shown whole; who asks for another waits.
     shows: Option<usize>,
 }
 
@@ -78,7 +81,7 @@ impl GithubServer {
         state.hooks.faults.extend(std::iter::repeat_n(fault, deliveries));
     }
 
-    /// Shows so many more deliveries whole, and then answers no more; with none it answers again.
+    /// Shows so many of the oldest deliveries whole, and lets wait who asks for another; with none it shows all.
     pub fn show_deliveries(&self, shows: Option<usize>) {
         self.shared.state().hooks.shows = shows;
     }
@@ -262,20 +265,12 @@ pub(super) async fn show(
     if let Err((status, words)) = may(&shared, &place, &headers) {
         return refusal(status, words);
     }
-    let is_silent = match &mut shared.state().hooks.shows {
-        Some(0) => true,
-        Some(left) => {
-            *left -= 1;
-            false
-        }
-        None => false,
-    };
-    if is_silent {
-        return std::future::pending().await;
-    }
-    let Some(one) = find(&shared, &place) else {
+    let Some((position, one)) = find(&shared, &place) else {
         return refusal(StatusCode::NOT_FOUND, "Not Found");
     };
+    while shared.state().hooks.shows.is_some_and(|shows| position >= shows) {
+        tokio::time::sleep(HELD_BACK).await;
+    }
     let mut whole = shown(&one);
     let sent: Map<String, Value> = one
         .signed
@@ -298,17 +293,19 @@ pub(super) async fn again(
     if let Err((status, words)) = may(&shared, &place, &headers) {
         return refusal(status, words);
     }
-    let Some(one) = find(&shared, &place) else {
+    let Some((_, one)) = find(&shared, &place) else {
         return refusal(StatusCode::NOT_FOUND, "Not Found");
     };
     tokio::spawn(async move { deliver(&shared, one.signed, Attempt::Again).await });
     (StatusCode::ACCEPTED, Json(json!({}))).into_response()
 }
 
-fn find(shared: &Shared, place: &Place) -> Option<Delivered> {
+/// The delivery, and how many are older.
+fn find(shared: &Shared, place: &Place) -> Option<(usize, Delivered)> {
     let state = shared.state();
-    let mut all = state.hooks.delivered.iter();
-    all.find(|one| Some(one.id) == place.delivery).cloned()
+    let mut all = state.hooks.delivered.iter().enumerate();
+    let found = all.find(|(_, one)| Some(one.id) == place.delivery);
+    found.map(|(position, one)| (position, one.clone()))
 }
 
 fn shown(one: &Delivered) -> Value {
