@@ -29,8 +29,8 @@ use crate::sprite::frame::Frame;
 
 /// What one frame carries at most; it fits one read of any client.
 const FRAME_BYTES: usize = 32 << 10;
-/// Long enough for a client to take one frame before the next one arrives.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Long enough for a client on a busy machine to take one frame before the next one arrives.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// `POST /exec`.
 pub(super) async fn run(
