@@ -185,6 +185,7 @@ async fn a_runner_gets_a_token_that_is_shown_once_and_can_be_revoked() {
     let t = TestEdge {
         runner_token: token.to_owned(),
         edge: t.edge.clone(),
+        workspace: t.workspace,
         directory: tempfile::tempdir().unwrap(),
     };
     t.poll("one", json!([])).await;

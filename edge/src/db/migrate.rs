@@ -26,6 +26,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/0006_payloads.sql"),
     ),
     ("0007_pages", include_str!("../../../migrations/0007_pages.sql")),
+    (
+        "0008_due_by_phase",
+        include_str!("../../../migrations/0008_due_by_phase.sql"),
+    ),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

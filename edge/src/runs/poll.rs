@@ -163,7 +163,7 @@ macro_rules! leasable {
         concat!(
             "q.due_at <= ",
             $now,
-            " AND q.phase <> 'waiting' AND (q.phase <> 'running' OR (q.crashes + 1 < ",
+            " AND q.phase IN ('queued', 'parked', 'running') AND (q.phase <> 'running' OR (q.crashes + 1 < ",
             $crashes,
             " AND q.due_at + CASE q.crashes WHEN 0 THEN 0 ELSE 500 << 2 * min(q.crashes, 3) END <= ",
             $now,
@@ -282,7 +282,8 @@ fn greet(runner: &Runner, request: &PollRequest, now: UnixMillis) -> Statement {
 
 /// Takes up to `room` runs, writes their `leased` events, and reads what the runner needs to begin.
 ///
-/// Agents take turns, each with what has waited longest; runs whose lease has ended without a word more than once come last.
+/// Agents take turns, each with what has waited longest, in turns of what lost its runner and what did not: a crowd of either
+/// holds up none of the other. Runs whose lease has ended without a word more than once come last.
 fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: UnixMillis) -> Vec<Statement> {
     let leased = EventBody::Leased {
         runner: request.runner.clone(),
@@ -296,9 +297,10 @@ fn take(edge: &Edge, scope: &Scope, request: &PollRequest, lease: PollId, now: U
                 "row_number() OVER (PARTITION BY taken_over ORDER BY last, turn, due_at) AS place ",
                 "FROM (SELECT r.id, r.due_at, r.phase = 'running' AS taken_over, ",
                 "r.phase = 'running' AND r.crashes > 0 AS last, ",
-                "row_number() OVER (PARTITION BY r.agent_id ORDER BY r.due_at) AS turn ",
-                "FROM agents a JOIN runs r ON r.id IN (SELECT q.id FROM runs q ",
-                "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND ",
+                "row_number() OVER (PARTITION BY r.agent_id, r.phase = 'running' ORDER BY r.due_at) AS turn ",
+                "FROM (SELECT 'queued' AS phase UNION ALL SELECT 'parked' UNION ALL SELECT 'running') p ",
+                "JOIN agents a JOIN runs r ON r.id IN (SELECT q.id FROM runs q ",
+                "WHERE q.workspace_id = ?1 AND q.agent_id = a.id AND q.phase = p.phase AND ",
                 leasable!("?5", "?8"),
                 of_agents!("?7"),
                 "ORDER BY q.due_at LIMIT ?6 + 0) WHERE a.workspace_id = ?1)) WHERE NOT taken_over OR place <= min(?9, ",

@@ -61,6 +61,7 @@ pub const SECRET: &str = "a secret for tests";
 /// An edge and the directory it lives in.
 pub struct TestEdge {
     pub edge: Arc<Edge>,
+    pub workspace: &'static str,
     pub runner_token: String,
     pub directory: tempfile::TempDir,
 }
@@ -89,11 +90,26 @@ impl TestEdge {
         let mut settings = Settings::new("http://127.0.0.1");
         adjust(&mut settings);
         let edge = Edge::new(ports, settings, &MasterKey::from_bytes([5; 32]));
-        let runner_token = runner_token(&edge);
+        let runner_token = runner_token(&edge, DEFAULT_WORKSPACE);
         Self {
             edge,
+            workspace: DEFAULT_WORKSPACE,
             runner_token,
             directory,
+        }
+    }
+
+    /// Another workspace of the same edge, in the same database.
+    pub async fn beside(&self, workspace: &'static str) -> Self {
+        let edge = self.edge.clone();
+        setup::ensure_workspace(&edge.ports.database, workspace, edge.now())
+            .await
+            .unwrap();
+        Self {
+            workspace,
+            runner_token: runner_token(&edge, workspace),
+            directory: tempfile::tempdir().unwrap(),
+            edge,
         }
     }
 
@@ -108,7 +124,7 @@ impl TestEdge {
 
     /// As [`TestEdge::employ`], with rules for the agent's lanes.
     pub async fn hire(&self, handle: &str, lane: LaneRules) -> (AgentSpec, Integration) {
-        let scope = self.edge.scope(DEFAULT_WORKSPACE);
+        let scope = self.edge.scope(self.workspace);
         let draft = AgentDraft {
             handle: handle.into(),
             name: handle.into(),
@@ -146,7 +162,9 @@ impl TestEdge {
 
     /// Posts a signed message to `hooks`.
     pub async fn say(&self, id: &str, conversation: &str, text: &str) -> (StatusCode, Value) {
-        self.call(signed(id, conversation, text)).await
+        let mut request = signed(id, conversation, text);
+        *request.uri_mut() = format!("/hooks/{}/hooks", self.workspace).parse().unwrap();
+        self.call(request).await
     }
 
     /// Calls the runner's API.
@@ -183,13 +201,13 @@ pub fn lane(mode: LaneMode, debounce_ms: u32) -> LaneRules {
     LaneRules { mode, debounce_ms }
 }
 
-/// A runner token of the edge.
-pub fn runner_token(edge: &Edge) -> String {
+/// A runner token of one of the edge's workspaces.
+pub fn runner_token(edge: &Edge, workspace: &str) -> String {
     let span = Duration::from_secs(3600);
     let claims = Tokens::claims(
         Audience::Runner,
         edge.token_id(),
-        DEFAULT_WORKSPACE,
+        workspace,
         "tests",
         edge.now(),
         span,
