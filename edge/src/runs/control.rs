@@ -89,7 +89,7 @@ pub async fn pause(edge: &Arc<Edge>, scope: &Scope, run: RunId, by: &str) -> Res
     .await
 }
 
-/// Resumes a run that is paused or poisoned, or takes back a pause its runner has not come to yet.
+/// Resumes a run that is paused or poisoned, wakes one that sleeps, or takes back a pause its runner has not come to yet.
 ///
 /// # Errors
 /// 404 when there is no such run, 409 `answer_wanted` when it asked a question, `run_not_waiting` when it waits for nobody.
@@ -97,14 +97,16 @@ pub async fn resume(edge: &Arc<Edge>, scope: &Scope, run: RunId, by: &str) -> Re
     let by = by.to_owned();
     let withdrawn = scope.write(vec![signal::forget_pauses(scope, run)]).await?;
     let was_told = withdrawn.first().is_some_and(|rows| !rows.is_empty());
-    change(edge, scope, run, |stand| match stand.waits {
-        Some(Waits::Paused | Waits::Poisoned) => Ok(Some(Step::Write(EventBody::Resumed { by: by.clone() }))),
-        Some(Waits::Asked) => {
+    change(edge, scope, run, |stand| match (stand.phase, stand.waits) {
+        (Phase::Parked, _) | (_, Some(Waits::Paused | Waits::Poisoned)) => {
+            Ok(Some(Step::Write(EventBody::Resumed { by: by.clone() })))
+        }
+        (_, Some(Waits::Asked)) => {
             let message = "the run asked a question: answer it instead";
             Err(ApiError::new(StatusCode::CONFLICT, "answer_wanted", message))
         }
-        None if was_told => Ok(None),
-        None => {
+        (_, None) if was_told => Ok(None),
+        (_, None) => {
             let message = "the run does not wait to be resumed";
             Err(ApiError::new(StatusCode::CONFLICT, "run_not_waiting", message))
         }

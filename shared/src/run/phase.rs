@@ -93,7 +93,9 @@ impl Phase {
             }
             (Self::Queued | Self::Running | Self::Parked, E::Paused { .. }) => Some(Self::Waiting),
             (Self::Running, E::Asked { .. } | E::Poisoned { .. }) => Some(Self::Waiting),
-            (Self::Waiting, E::Resumed { .. }) | (Self::Running, E::Released { .. }) => Some(Self::Queued),
+            (Self::Waiting | Self::Parked, E::Resumed { .. }) | (Self::Running, E::Released { .. }) => {
+                Some(Self::Queued)
+            }
             (Self::Running, E::Completed { .. }) => Some(Self::Completed),
             (Self::Running, E::Failed { .. }) => Some(Self::Failed),
             (Self::Running, E::Parked { .. }) => Some(Self::Parked),

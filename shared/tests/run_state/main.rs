@@ -97,7 +97,7 @@ fn legal(from: Phase, kind: &str) -> Option<Phase> {
         "cancelled" if alive || from == Phase::Waiting => Some(Phase::Cancelled),
         "paused" if alive => Some(Phase::Waiting),
         "asked" | "poisoned" if running => Some(Phase::Waiting),
-        "resumed" if from == Phase::Waiting => Some(Phase::Queued),
+        "resumed" if matches!(from, Phase::Waiting | Phase::Parked) => Some(Phase::Queued),
         "completed" if running => Some(Phase::Completed),
         "failed" if running => Some(Phase::Failed),
         "parked" if running => Some(Phase::Parked),
