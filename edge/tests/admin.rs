@@ -83,6 +83,7 @@ async fn an_empty_workspace_says_what_to_do_next() {
     for (path, hint) in [
         ("/admin/runs", "Create an agent"),
         ("/admin/deliveries", "Connect a channel"),
+        ("/admin/effects", "see the runs"),
         ("/admin/agents", "Create an agent"),
         ("/admin/integrations", "/admin/integrations/new/github"),
         ("/admin/runners", "Make a token"),

@@ -17,7 +17,10 @@ use roost_shared::{
 };
 use serde::Deserialize;
 
-use super::visitor::{Refusal, Visitor, id};
+use super::{
+    show::prose,
+    visitor::{Refusal, Visitor, id},
+};
 use crate::{api::control::Answer, edge::Edge, error::ApiError, runs::control};
 
 /// What can be done about a run as it stands.
@@ -29,6 +32,8 @@ pub(super) struct Controls {
     pub(super) question: Option<Question>,
     /// Who asked to cancel it, while its runner has not yet done so.
     pub(super) cancel_asked_by: Option<String>,
+    /// Who asked to pause it, likewise.
+    pub(super) pause_asked_by: Option<String>,
 }
 
 /// `POST /admin/runs/{id}/cancel`.
@@ -108,7 +113,8 @@ pub(super) fn actions(controls: &Controls) -> Markup {
                 p.muted { bdi { (by) } " asked to stop it; its runner does so before its next step." }
             } @else {
                 @if let (Some(Waits::Asked), Some(question)) = (controls.waits, &controls.question) {
-                    form.answer method="post" action=(action("answer")) {
+                    form.answer.card method="post" action=(action("answer")) {
+                        div.question { (prose(&question.text)) }
                         label { "A word to the agent, if you like" textarea name="text" rows="2" {} }
                         @for choice in &question.options {
                             button name="choice" value=(choice.as_str()) { (capital(choice.meaning())) }
@@ -118,6 +124,17 @@ pub(super) fn actions(controls: &Controls) -> Markup {
                 @match (controls.phase, controls.waits) {
                     (Phase::Waiting, Some(Waits::Asked)) => {}
                     (Phase::Waiting, _) => form method="post" action=(action("resume")) { button { "Resume" } },
+                    (Phase::Parked, _) => {
+                        form method="post" action=(action("resume")) { button { "Wake it now" } }
+                        form method="post" action=(action("pause")) { button { "Pause" } }
+                    }
+                    (Phase::Running, _) if controls.pause_asked_by.is_some() => {
+                        p.muted {
+                            bdi { (controls.pause_asked_by.as_deref().unwrap_or_default()) }
+                            " asked to pause it; its runner does so after its step."
+                        }
+                        form method="post" action=(action("resume")) { button { "Don't pause" } }
+                    }
                     _ => form method="post" action=(action("pause")) { button { "Pause" } },
                 }
                 details.confirm {

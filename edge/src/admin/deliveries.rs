@@ -186,7 +186,7 @@ pub(super) async fn show(
             }
         }
         @if let Some(effect) = &detail.acknowledgement {
-            h2 { "The sign of life" }
+            h2 { "The sign of receipt" }
             (show::effect(now, effect))
         }
         (payload(&detail))

@@ -69,27 +69,32 @@ pub(super) async fn list(
         (notices::section(&edge, person).await?)
         div.head {
             h1 { "Effects" }
-            form.filter method="get" action="/admin/effects" data-autosubmit {
-                (field::choice("State", "state", &html! {
-                    option value="" { "all" }
-                    @for state in STATES {
-                        option value=(state) selected[state == filter.state] { (state) }
-                    }
-                }))
-                (field::choice("Integration", "integration", &html! {
-                    option value="" { "all" }
-                    @for one in &integrations {
-                        option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
-                    }
-                }))
-                button { "Show" }
+            @if !integrations.is_empty() {
+                form.filter method="get" action="/admin/effects" data-autosubmit {
+                    (field::choice("State", "state", &html! {
+                        option value="" { "all" }
+                        @for state in STATES {
+                            option value=(state) selected[state == filter.state] { (state) }
+                        }
+                    }))
+                    (field::choice("Integration", "integration", &html! {
+                        option value="" { "all" }
+                        @for one in &integrations {
+                            option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
+                        }
+                    }))
+                    button { "Show" }
+                }
             }
         }
         (show::done(done.as_deref()))
         @if page.items.is_empty() && (filtered || query.cursor.is_some()) {
             p.empty { "No effect fits. " a href="/admin/effects" { "Show all" } }
         } @else if page.items.is_empty() {
-            p.empty { "Nothing went out yet. What an agent says in a channel, and each sign of receipt, is listed here." }
+            div.empty {
+                p { "Nothing went out yet. What an agent says in a channel, and each sign of receipt, is listed here." }
+                p { "It begins with a run: " a href="/admin/runs" { "see the runs" } "." }
+            }
         } @else {
             (table(edge.now(), &page.items, &integrations))
             (pager)
@@ -134,7 +139,7 @@ fn table(now: UnixMillis, effects: &[EffectView], integrations: &[IntegrationVie
                         }
                         td.clip { bdi { (place(&effect.effect)) } }
                         td { (name(effect)) }
-                        td.number { (effect.attempts) }
+                        td.number { (text::count(effect.attempts, "time")) }
                         td.number { (show::ago(now, effect.created_at)) }
                     }
                 }
@@ -182,6 +187,12 @@ pub(super) async fn show(
             @if let Some(run) = view.run { a href={ "/admin/runs/" (run) } { "The run" } " it follows from." }
         }
         (show::outcome(now, &view))
+        @if view.state == "pending" && integration.enabled && integration.sending.paused_at.is_some() {
+            p {
+                "Sending by " a href={ "/admin/integrations/" (integration.id) } { (integration.name) }
+                " is paused: it goes out once somebody resumes that."
+            }
+        }
         (actions(&view))
         @if let Effect::Reply { text, .. } = &view.effect {
             h2 { "What it says" }

@@ -98,8 +98,8 @@ pub(super) fn problem(error: &ApiError) -> Response {
     outside(title, &main)
 }
 
-/// A message of an error as a sentence of a page.
-pub(super) fn sentence(message: &str) -> String {
+/// A message of an error as a sentence of a page; what it sets in backticks is code.
+pub(super) fn sentence(message: &str) -> Markup {
     let mut characters = message.chars();
     let first = characters
         .next()
@@ -110,7 +110,12 @@ pub(super) fn sentence(message: &str) -> String {
     } else {
         "."
     };
-    format!("{first}{}{end}", characters.as_str())
+    let sentence = format!("{first}{}{end}", characters.as_str());
+    html! {
+        @for (at, part) in sentence.split('`').enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }
 
 fn frame(title: &str, top: &Markup, main: &Markup) -> Response {

@@ -13,7 +13,10 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use http::HeaderMap;
-use roost_shared::{RunId, UnixMillis, event::Event};
+use roost_shared::{
+    RunId, UnixMillis,
+    event::{Event, EventBody},
+};
 use serde::Deserialize;
 
 use super::{
@@ -50,7 +53,14 @@ struct Live {
     from: u64,
     sent: String,
     controls: Option<Controls>,
+    asked: Asked,
     stage: Stage,
+}
+
+/// What the run's runner had been asked, and by whom, when the page was made; no event tells of it.
+struct Asked {
+    to_cancel: Option<String>,
+    to_pause: Option<String>,
 }
 
 enum Stage {
@@ -78,6 +88,10 @@ pub(super) async fn stream(
         from,
         sent: String::new(),
         controls: None,
+        asked: Asked {
+            to_cancel: detail.cancel_asked_by,
+            to_pause: detail.pause_asked_by,
+        },
         stage: Stage::Journal,
     };
     let stream = stream::unfold(live, |mut live| async move {
@@ -120,11 +134,18 @@ impl Live {
             if event.seq < self.from {
                 continue;
             }
+            if matches!(event.body, EventBody::Paused { .. }) {
+                self.asked.to_pause = None;
+            }
             let mut data: String = entries.into_iter().map(|entry| entry.html).collect();
             if at + 1 == events.len() {
                 data.push_str(&self.timeline.summary().into_string());
                 // Only when they change: somebody may be filling them in.
-                let controls = self.timeline.controls(self.follower.run);
+                let controls = Controls {
+                    cancel_asked_by: self.asked.to_cancel.clone(),
+                    pause_asked_by: self.asked.to_pause.clone(),
+                    ..self.timeline.controls(self.follower.run)
+                };
                 if self.controls.as_ref() != Some(&controls) {
                     data.push_str(&actions(&controls).into_string());
                     self.controls = Some(controls);

@@ -9,14 +9,19 @@ use crate::{api::notices, auth::session::Person, edge::Edge};
 pub(super) async fn section(edge: &Edge, person: &Person) -> Result<Markup, Refusal> {
     let notices = notices::all(edge, person).await?;
     Ok(html! {
-        @for notice in &notices {
-            p.alert role="alert" {
-                (layout::sentence(&notice.message)) " "
-                @match &notice.integration {
-                    Some(integration) => a href={ "/admin/integrations/" (integration.id) } { "To " (integration.name) },
-                    None => a href="/admin/effects?state=unknown" { "Show them" },
+        @if !notices.is_empty() {
+            div.alert role="alert" {
+                @for notice in &notices {
+                    p {
+                        (layout::sentence(&notice.message)) " "
+                        @match &notice.integration {
+                            Some(integration) => a href={ "/admin/integrations/" (integration.id) } { "Open " (integration.name) },
+                            None if notice.kind == "runs_wait" => a href="/admin/runs?phase=waiting" { "Show the runs" },
+                            None => a href="/admin/effects?state=unknown" { "Show the replies" },
+                        }
+                        @if let Some(since) = notice.since { " " span.muted { (show::ago(edge.now(), since)) } }
+                    }
                 }
-                @if let Some(since) = notice.since { " " span.muted { "Since " (show::moment(since)) "." } }
             }
         }
     })

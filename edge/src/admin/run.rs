@@ -52,7 +52,11 @@ pub(super) async fn show(
             a href={ "/admin/deliveries/" (run.asked.delivery) } { "The delivery" }
         }
         (timeline.summary())
-        (actions(&Controls { cancel_asked_by: detail.cancel_asked_by.clone(), ..timeline.controls(run.id) }))
+        (actions(&Controls {
+            cancel_asked_by: detail.cancel_asked_by.clone(),
+            pause_asked_by: detail.pause_asked_by.clone(),
+            ..timeline.controls(run.id)
+        }))
         ol #timeline.timeline data-live=[(!settled).then_some(live)] { (entries) }
         (effects(now, &detail.effects))
     };

@@ -7,7 +7,11 @@ use axum::{
     response::Response,
 };
 use maud::{Markup, html};
-use roost_shared::{UnixMillis, run::Phase, work::Trust};
+use roost_shared::{
+    UnixMillis,
+    run::{Phase, Waits},
+    work::Trust,
+};
 use serde::Deserialize;
 
 use super::{
@@ -114,7 +118,12 @@ pub(super) fn table(now: UnixMillis, runs: &[RunView]) -> Markup {
                         td.first { (show::state(run.phase)) }
                         td.wide {
                             a.row href={ "/admin/runs/" (run.id) } { (asked(run)) }
-                            span.by { bdi { (run.asked.by) } @if run.asked.trust == Trust::Outsider { " (outsider)" } }
+                            span.by {
+                                bdi { (run.asked.by) } @if run.asked.trust == Trust::Outsider { " (outsider)" }
+                                @if let Some(waits) = run.waits.as_deref().and_then(Waits::from_name) {
+                                    " · " strong.waits { (show::waits(Some(waits))) }
+                                }
+                            }
                         }
                         td { bdi { (run.agent.name) } }
                         td.clip { (show::conversation(&run.conversation)) }

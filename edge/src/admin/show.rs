@@ -1,7 +1,7 @@
 //! The small parts that pages share: moments, states, long texts, pages of lists.
 
 use maud::{Markup, html};
-use roost_shared::UnixMillis;
+use roost_shared::{UnixMillis, run::Waits};
 
 use super::text;
 use crate::api::{effects::EffectView, runs::ConversationRef};
@@ -36,6 +36,15 @@ pub(super) fn state(name: &str) -> Markup {
     html! { span class={ "state " (name) } { (name) } }
 }
 
+/// What a waiting run waits for.
+pub(super) fn waits(waits: Option<Waits>) -> &'static str {
+    match waits {
+        Some(Waits::Asked) => "Waits for an answer",
+        Some(Waits::Poisoned) => "Waits for somebody to look at it",
+        Some(Waits::Paused) | None => "Paused",
+    }
+}
+
 /// Text in a fixed-width face; folded when it is long.
 pub(super) fn block(content: &str) -> Markup {
     let content = text::plain(content);
@@ -53,6 +62,31 @@ pub(super) fn block(content: &str) -> Markup {
                 span.less { "Show less" }
             }
             (whole(content))
+        }
+    }
+}
+
+/// Text as it was written, with its line breaks; what stands between fences is code.
+pub(super) fn prose(content: &str) -> Markup {
+    let content = text::plain(content);
+    let mut parts: Vec<(bool, String)> = vec![(false, String::new())];
+    for line in content.trim().lines() {
+        let is_code = parts.last().is_some_and(|(is_code, _)| *is_code);
+        if line.trim_start().starts_with("```") {
+            parts.push((!is_code, String::new()));
+        } else if let Some((_, part)) = parts.last_mut() {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    html! {
+        @for (is_code, part) in &parts {
+            @if part.trim().is_empty() {
+            } @else if *is_code {
+                (block(part))
+            } @else {
+                div.prose dir="auto" { (part.trim()) }
+            }
         }
     }
 }
@@ -136,7 +170,7 @@ fn words(now: UnixMillis, effect: &EffectView) -> Markup {
             " "
             @match effect.state.as_str() {
                 "sent" => {
-                    "Sent " (ago(now, effect.updated_at))
+                    (ago(now, effect.updated_at))
                     @if let Some(id) = &effect.external_id { ", known there as " code { (id) } }
                     "."
                 }

@@ -10,15 +10,15 @@ use super::{
     integrations::{self, All},
     runs::IntegrationRef,
 };
-use crate::{auth::session::Person, edge::Edge, error::ApiError};
+use crate::{auth::session::Person, db::Row, edge::Edge, error::ApiError};
 
-/// Effects counted at most: beyond, the number tells nothing more.
+/// Effects and runs counted at most: beyond, the number tells nothing more.
 const COUNTED: u32 = 1_000;
 
 /// One thing that waits for a person.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Notice {
-    /// `sending_paused`, `effects_wait` or `sweep_warns`.
+    /// `sending_paused`, `runs_wait`, `effects_wait` or `sweep_warns`.
     pub kind: &'static str,
     /// The integration it is about.
     pub integration: Option<IntegrationRef>,
@@ -63,15 +63,33 @@ pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, Api
         {
             warnings.push(Notice {
                 kind: "sweep_warns",
-                message: format!("{}: {warning}", one.name),
+                message: format!("deliveries by {}: {warning}", one.name),
                 integration: Some(about),
                 since: None,
             });
         }
     }
+    notices.extend(runs_wait(person).await?);
     notices.extend(effects_wait(person).await?);
     notices.extend(warnings);
     Ok(notices)
+}
+
+/// Runs that only a person lets go on; those that somebody paused wait because somebody wanted it.
+async fn runs_wait(person: &Person) -> Result<Option<Notice>, ApiError> {
+    let rows = person
+        .scope
+        .query(
+            "SELECT count(*), min(updated_at) FROM (SELECT updated_at FROM runs INDEXED BY runs_waiting \
+             WHERE workspace_id = ?1 AND phase = 'waiting' AND waits IN ('asked', 'poisoned') LIMIT ?2 + 0)",
+            [COUNTED.into()],
+        )
+        .await?;
+    let message = |count| match count {
+        1 => "a run waits for a person: open it to see what it wants".to_owned(),
+        count => format!("{count} runs wait for a person: open them to see what they want"),
+    };
+    counted(&rows, "runs_wait", message)
 }
 
 /// Effects only a person can tell of.
@@ -85,23 +103,27 @@ async fn effects_wait(person: &Person) -> Result<Option<Notice>, ApiError> {
             [COUNTED.into()],
         )
         .await?;
-    let count = rows.first().map(|row| row.unsigned(0)).transpose()?.unwrap_or(0);
-    if count == 0 {
-        return Ok(None);
-    }
-    let since = rows
-        .first()
-        .map(|row| row.optional_integer(1))
-        .transpose()?
-        .flatten();
-    let message = match count {
+    let message = |count| match count {
         1 => "nobody knows whether one reply arrived: look in its channel, then say so".to_owned(),
         count => format!("nobody knows whether {count} replies arrived: look in their channels, then say so"),
     };
-    Ok(Some(Notice {
-        kind: "effects_wait",
+    counted(&rows, "effects_wait", message)
+}
+
+/// The notice of a row that holds how many there are and since when; none where there are none.
+fn counted(
+    rows: &[Row],
+    kind: &'static str,
+    message: impl Fn(u64) -> String,
+) -> Result<Option<Notice>, ApiError> {
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let count = row.unsigned(0)?;
+    Ok((count > 0).then_some(Notice {
+        kind,
         integration: None,
-        since: since.map(UnixMillis),
-        message,
+        since: row.optional_integer(1)?.map(UnixMillis),
+        message: message(count),
     }))
 }

@@ -138,6 +138,8 @@ pub struct RunDetail {
     pub work_item: WorkItem,
     /// Who asked to cancel it, while its runner has not yet done so.
     pub cancel_asked_by: Option<String>,
+    /// Who asked to pause it, while its runner has not yet done so.
+    pub pause_asked_by: Option<String>,
     /// What it asked, while it waits for the answer.
     pub question: Option<Question>,
     /// Its replies and questions.
@@ -247,7 +249,8 @@ pub(crate) async fn detail(person: &Person, run: RunId) -> Result<RunDetail, Api
                 [run.into()],
             ),
             scope.sql(
-                "SELECT body ->> '$.by' FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind = 'cancel' ORDER BY id",
+                "SELECT kind, body ->> '$.by' FROM signals WHERE workspace_id = ?1 AND run_id = ?2 \
+                 AND kind IN ('cancel', 'pause') ORDER BY id",
                 [run.into()],
             ),
             effects::of_run(scope, run),
@@ -265,11 +268,15 @@ pub(crate) async fn detail(person: &Person, run: RunId) -> Result<RunDetail, Api
         return Err(ApiError::not_found("run"));
     };
     let opened: Opened = opened.json(0)?;
-    let cancel = signals.first().map(|row| row.text(0)).transpose()?;
+    let asked_by = |kind| -> Result<_, ValueError> {
+        let signal = signals.iter().find(|row| row.text(0) == Ok(kind));
+        signal.map(|row| row.text(1).map(str::to_owned)).transpose()
+    };
     Ok(RunDetail {
         run: view(row)?,
         work_item: opened.work_item,
-        cancel_asked_by: cancel.map(str::to_owned),
+        cancel_asked_by: asked_by("cancel")?,
+        pause_asked_by: asked_by("pause")?,
         question: questions.first().map(|row| row.json(0)).transpose()?,
         effects: effects.iter().map(effects::view).collect::<Result<_, _>>()?,
     })

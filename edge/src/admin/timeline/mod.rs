@@ -100,6 +100,7 @@ impl Timeline {
             waits: self.waits.filter(|_| self.phase == Phase::Waiting),
             question: self.question.clone().filter(|_| self.phase == Phase::Waiting),
             cancel_asked_by: None,
+            pause_asked_by: None,
         }
     }
 
@@ -155,6 +156,8 @@ impl Timeline {
                 self.waits = Waits::after(&event.body);
                 if let EventBody::Asked { question, .. } = &event.body {
                     self.question = Some(question.clone());
+                    let open = self.open.iter().find(|open| open.call.id == question.call);
+                    entries.extend(open.map(|open| self.call(open, &Progress::Asked)));
                 }
                 self.until = Some(*until);
                 entries.push(self.entry(&id, event.at, class(&event.body), &told(&self.agent, &event.body)));
@@ -216,11 +219,7 @@ impl Timeline {
                 }
                 Phase::Parked => { "Sleeps" @if let Some(until) = self.until { " until " (show::moment(until)) } "." }
                 Phase::Waiting => {
-                    @match self.waits {
-                        Some(Waits::Asked) => "Waits for an answer",
-                        Some(Waits::Poisoned) => "Waits for somebody to look at it",
-                        Some(Waits::Paused) | None => "Paused",
-                    }
+                    (show::waits(self.waits))
                     @if let Some(until) = self.until { ", until " (show::moment(until)) } "."
                 }
                 Phase::Completed => "The work is done.",

@@ -7,7 +7,11 @@ use roost_shared::{
     work::{Trust, WorkItem},
 };
 
-use super::super::{layout::sentence, show, text};
+use super::super::{
+    layout::sentence,
+    show::{self, prose},
+    text,
+};
 
 /// An event in words; nothing for those that the fold shows in its own way.
 pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
@@ -208,9 +212,4 @@ fn spent(usage: Usage) -> String {
             text::number(cached)
         ),
     }
-}
-
-/// Text as it was written, with its line breaks.
-fn prose(content: &str) -> Markup {
-    html! { div.prose dir="auto" { (text::plain(content).trim()) } }
 }
