@@ -1,5 +1,7 @@
 //! The admin's forms: what each sends is what the edge then does.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{
@@ -199,4 +201,133 @@ async fn a_runner_gets_a_token_that_is_shown_once_and_can_be_revoked() {
     assert!(browser.page("/admin/runners").await.contains("state revoked"));
     let (status, _) = t.runner("/poll", json!({"runner": "one", "room": 1})).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+/// The journal of a run, by the types of its events.
+async fn kinds(t: &TestEdge, run: &str) -> Vec<String> {
+    let scope = t.edge.scope(DEFAULT_WORKSPACE);
+    let events = "SELECT body ->> '$.type' FROM events WHERE workspace_id = ?1 AND run_id = ?2 ORDER BY seq";
+    let rows = scope.query(events, [run.into()]).await.unwrap();
+    rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+}
+
+/// A run that a runner holds, and the path of its page.
+async fn at_work(t: &TestEdge) -> (String, String) {
+    t.employ("ada").await;
+    let (_, received) = t.say("e1", "c1", "hello").await;
+    t.lease().await;
+    let run = received["runs"][0].as_str().unwrap().to_owned();
+    let path = format!("/admin/runs/{run}");
+    (run, path)
+}
+
+const UNTIL: i64 = 99_999_999_999_999;
+
+#[tokio::test]
+async fn a_pause_is_shown_while_it_is_awaited_and_can_be_taken_back() {
+    let t = TestEdge::new().await;
+    let (run, path) = at_work(&t).await;
+    let browser = Browser::of(&t).await;
+    let press = async |verb: &str| {
+        let answer = browser.post(&format!("{path}/{verb}"), &[]).await;
+        assert_eq!(target(&answer), path);
+        browser.page(&path).await
+    };
+    let page = press("pause").await;
+    assert!(
+        page.contains("asked to pause it") && page.contains("Don't pause"),
+        "{page}"
+    );
+    assert!(browser.page("/admin/runs").await.contains("running"));
+    let page = press("resume").await;
+    assert!(
+        !page.contains("asked to pause it") && page.contains(">Pause<"),
+        "{page}"
+    );
+    press("pause").await;
+    let paused = json!([{"type": "paused", "by": "a user", "until": UNTIL}]);
+    t.append(&run, 2, paused).await;
+    assert!(browser.page("/admin/runs").await.contains("Paused"));
+    assert!(press("resume").await.contains("let it go on"));
+    assert_eq!(kinds(&t, &run).await, ["opened", "leased", "paused", "resumed"]);
+    assert_eq!(t.lease().await[0]["run"], json!(run));
+}
+
+#[tokio::test]
+async fn a_question_is_read_where_it_is_answered_and_the_answer_reaches_the_agent() {
+    let t = TestEdge::new().await;
+    let (run, path) = at_work(&t).await;
+    let question =
+        json!({"call": "t1", "text": "Was it done?\n```\n./publish 2\n```", "options": ["run", "skip"]});
+    let asked = json!([{"type": "asked", "question": question, "until": UNTIL}]);
+    t.append(&run, 2, asked).await;
+    let browser = Browser::of(&t).await;
+    for list in ["/admin/runs", "/admin/integrations"] {
+        assert!(
+            browser.page(list).await.contains("A run waits for a person"),
+            "{list}"
+        );
+    }
+    assert!(
+        browser
+            .page("/admin/runs?phase=waiting")
+            .await
+            .contains("Waits for an answer")
+    );
+    let page = browser.page(&path).await;
+    let form = page
+        .split("class=\"answer")
+        .nth(1)
+        .unwrap()
+        .split("</form>")
+        .next()
+        .unwrap();
+    for part in [
+        "Was it done?",
+        "<pre dir=\"auto\">./publish 2</pre>",
+        "value=\"run\"",
+        "value=\"skip\"",
+    ] {
+        assert!(form.contains(part), "{part}: {form}");
+    }
+    assert!(!form.contains("value=\"done\""), "only what the question offers");
+    let fields = [("choice", "skip"), ("text", "not today")];
+    let answer = browser.post(&format!("{path}/answer"), &fields).await;
+    assert_eq!(target(&answer), path);
+    let again = browser.post(&format!("{path}/answer"), &fields).await;
+    assert!(text(again).await.contains("no_question"));
+    assert_eq!(kinds(&t, &run).await, ["opened", "leased", "asked", "resumed"]);
+    let told = &t.lease().await[0]["signals"][0];
+    assert_eq!(
+        json!([told["type"], told["choice"], told["text"], told["by"]]),
+        json!(["answer", "skip", "not today", "a user"])
+    );
+    assert!(!browser.page("/admin/runs").await.contains("waits for a person"));
+}
+
+#[tokio::test]
+async fn a_run_that_sleeps_is_woken_and_one_kept_from_runners_is_let_go_on() {
+    let t = TestEdge::new().await;
+    let (run, path) = at_work(&t).await;
+    let browser = Browser::of(&t).await;
+    let parked = json!([{"type": "parked", "until": UNTIL, "reason": "the limit is reached"}]);
+    t.append(&run, 2, parked).await;
+    assert!(t.lease().await.is_empty());
+    assert!(browser.page(&path).await.contains("Wake it now"));
+    browser.post(&format!("{path}/resume"), &[]).await;
+    assert_eq!(t.lease().await[0]["run"], json!(run));
+
+    let scope = t.edge.scope(DEFAULT_WORKSPACE);
+    let torn = "UPDATE runs SET due_at = 0, crashes = 9 WHERE workspace_id = ?1";
+    scope.write(vec![scope.sql(torn, [])]).await.unwrap();
+    t.runner("/tick", json!({})).await;
+    assert!(t.lease().await.is_empty());
+    let page = browser.page("/admin/runs").await;
+    assert!(page.contains("Waits for somebody to look at it") && page.contains("A run waits for a person"));
+    browser.post(&format!("{path}/resume"), &[]).await;
+    assert_eq!(t.lease().await[0]["run"], json!(run));
+    assert_eq!(
+        kinds(&t, &run).await[2..],
+        ["parked", "resumed", "leased", "poisoned", "resumed", "leased"]
+    );
 }

@@ -1,6 +1,8 @@
 // A person at the admin, in a real browser: signs in, sets everything up by the forms, watches a run grow, cancels one.
 // The only other actors are a channel that sends signed webhooks and a runner that speaks the runner's API.
 //
+// A run is paused, resumed, woken and answered by its buttons, and its journal says so.
+//
 // node admin.mjs EDGE LOGIN_LINK ; NODE_MODULES: where playwright-core is; CHROMIUM: the browser
 
 import assert from "node:assert/strict";
@@ -34,6 +36,7 @@ try {
   const world = { page, secret, hook, token };
   await watchARun(world);
   await cancelARun(world);
+  await decideAboutARun(world);
   await readOnAPhone(page);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL("**/admin/login");
@@ -150,13 +153,55 @@ async function cancelARun({ page, secret, hook, token }) {
   await page.getByRole("link", { name: "and now?" }).waitFor();
 }
 
+// Each button is pressed on a page that stays open: what follows comes to it by itself.
+async function decideAboutARun({ page, secret, hook, token }) {
+  const run = await say(hook, secret, "e3", "publish it");
+  const until = Date.now() + 3_600_000;
+  const press = (name) => page.getByRole("button", { name, exact: true }).click();
+  await poll(token, []);
+  await page.goto(`${edge}/admin/runs/${run}`);
+  await press("Pause");
+  await page.getByText("asked to pause it").waitFor();
+  await press("Don't pause");
+  await press("Pause");
+  const told = await poll(token, [{ run, epoch: 1 }]);
+  assert.deepEqual(told.signals.map((signal) => signal.type), ["pause"], "the one that was taken back is gone");
+  await append(token, run, 2, [{ type: "paused", by: told.signals[0].by, until }]);
+  await press("Resume");
+  await page.getByText("let it go on").waitFor();
+
+  await poll(token, []);
+  await append(token, run, 5, [{ type: "parked", until, reason: "the model's limit is reached" }], 2);
+  await press("Wake it now");
+  await page.getByText("Waits for a runner.").waitFor();
+
+  await poll(token, []);
+  const question = { call: "t1", text: "Was it published?\n```\n./publish\n```", options: ["done", "run", "skip"] };
+  await append(token, run, 8, [{ type: "asked", question, until }], 3);
+  await page.locator("form.answer pre").getByText("./publish").waitFor();
+  await page.getByLabel("A word to the agent").fill("I looked.");
+  await press("It was done");
+  await page.getByText("Waits for a runner.").waitFor();
+  const { leases } = await poll(token, []);
+  const [{ id, type, ...decision }] = leases[0].signals;
+  assert.deepEqual([type, decision.choice, decision.text], ["answer", "done", "I looked."]);
+  const answered = { type: "answered", signal: id, choice: decision.choice, by: decision.by, text: decision.text };
+  await append(token, run, 11, [answered, { type: "completed", reply: "It is out." }], 4);
+  await page.getByText("The work is done.").waitFor();
+  const journal = await page.evaluate(async (run) => (await fetch(`/api/v1/runs/${run}/events`)).json(), run);
+  assert.equal(
+    journal.items.map((event) => event.type).join(" "),
+    "opened leased paused resumed leased parked resumed leased asked resumed leased answered completed",
+  );
+}
+
 // Every page fits a phone, in both colours, and each link of the navigation leads somewhere.
 async function readOnAPhone(page) {
   await page.setViewportSize({ width: 375, height: 800 });
   const visited = new Set();
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    for (const name of ["Runs", "Deliveries", "Agents", "Integrations", "Runners"]) {
+    for (const name of ["Runs", "Deliveries", "Effects", "Agents", "Integrations", "Runners"]) {
       await page.getByRole("navigation", { name: "Main" }).getByText(name, { exact: true }).click();
       await page.getByRole("heading", { level: 1, name }).waitFor();
       await fits(page);
@@ -169,7 +214,7 @@ async function readOnAPhone(page) {
       }
     }
   }
-  assert.deepEqual([...visited].sort(), ["agents", "deliveries", "integrations", "runs"]);
+  assert.deepEqual([...visited].sort(), ["agents", "deliveries", "effects", "integrations", "runs"]);
 }
 
 async function fits(page) {
@@ -198,8 +243,8 @@ function poll(token, held) {
   return runner(token, "/poll", { runner: "laptop-1", room: 1, held, wait_ms: 0 });
 }
 
-function append(token, run, expected_seq, events) {
-  return runner(token, `/runs/${run}/events`, { epoch: 1, expected_seq, events });
+function append(token, run, expected_seq, events, epoch = 1) {
+  return runner(token, `/runs/${run}/events`, { epoch, expected_seq, events });
 }
 
 function answer(blocks, stop) {
