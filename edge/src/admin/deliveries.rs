@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{
     field,
     layout::{self, Section},
+    list::{Listing, words},
     show, text,
     visitor::{Refusal, Visitor, chosen, chosen_id, id},
 };
@@ -56,20 +57,24 @@ pub(super) async fn list(
     };
     let page = deliveries::page(person, &query).await?;
     let integrations = integrations::all(&edge, &person.scope).await?;
-    let filtered = query.verdict.is_some() || query.integration.is_some();
-    let pager = show::pager(
-        "/admin/deliveries",
-        &[("verdict", &filter.verdict), ("integration", &filter.integration)],
-        query.cursor.is_none(),
-        page.next.map(|next| next.to_string()),
-    );
+    let listing = Listing::at("/admin/deliveries", &filter.cursor, page.next)
+        .by(
+            ("Verdict", "verdict"),
+            &filter.verdict,
+            words(["accepted", "ignored"]),
+        )
+        .by(
+            ("Integration", "integration"),
+            &filter.integration,
+            integrations.iter().map(|one| (one.id, &one.name)),
+        );
     let rows = html! {
         @if !page.items.is_empty() {
             (table(edge.now(), &page.items))
-            (pager)
+            (listing.pager())
             @if filter.verdict == "ignored" { (replay_form(&filter.integration)) }
-        } @else if filtered || query.cursor.is_some() {
-            p.empty { "No delivery fits. " a href="/admin/deliveries" { "Show all" } }
+        } @else if listing.is_part() {
+            (listing.nothing("delivery"))
         } @else {
             div.empty {
                 p { "Nothing was delivered yet. A delivery is a webhook request with a good signature." }
@@ -87,26 +92,10 @@ pub(super) async fn list(
     let main = html! {
         div.head {
             h1 { "Deliveries" }
-            @if !integrations.is_empty() {
-                form.filter method="get" action="/admin/deliveries" data-autosubmit {
-                    (field::choice("Verdict", "verdict", &html! {
-                        option value="" { "all" }
-                        @for verdict in ["accepted", "ignored"] {
-                            option value=(verdict) selected[verdict == filter.verdict] { (verdict) }
-                        }
-                    }))
-                    (field::choice("Integration", "integration", &html! {
-                        option value="" { "all" }
-                        @for one in &integrations {
-                            option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
-                        }
-                    }))
-                    button { "Show" }
-                }
-            }
+            @if !integrations.is_empty() { (listing.filter()) }
         }
         (show::done(replayed(&filter).as_deref()))
-        div #deliveries data-refresh=[query.cursor.is_none().then_some("5000")] { (rows) }
+        div #deliveries data-refresh=[listing.is_newest().then_some("5000")] { (rows) }
     };
     Ok(layout::page(&visitor, Section::Deliveries, "Deliveries", &main))
 }

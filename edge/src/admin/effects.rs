@@ -12,8 +12,8 @@ use roost_shared::{EffectId, UnixMillis, effect::Effect, work::ReplyTo};
 use serde::Deserialize;
 
 use super::{
-    field,
     layout::{self, Section},
+    list::{Listing, words},
     notices, show, text,
     visitor::{Refusal, Visitor, chosen, chosen_id, id},
 };
@@ -54,13 +54,13 @@ pub(super) async fn list(
     };
     let page = effects::page(person, &query).await?;
     let integrations = integrations::all(&edge, &person.scope).await?;
-    let filtered = query.state.is_some() || query.integration.is_some();
-    let pager = show::pager(
-        "/admin/effects",
-        &[("state", &filter.state), ("integration", &filter.integration)],
-        query.cursor.is_none(),
-        page.next.map(|next| next.to_string()),
-    );
+    let listing = Listing::at("/admin/effects", &filter.cursor, page.next)
+        .by(("State", "state"), &filter.state, words(STATES))
+        .by(
+            ("Integration", "integration"),
+            &filter.integration,
+            integrations.iter().map(|one| (one.id, &one.name)),
+        );
     let done = filter.replayed.map(|replayed| match replayed {
         0 => "There was nothing to send again.".to_owned(),
         many => format!("{} sent again.", text::count(many, "effect")),
@@ -69,27 +69,11 @@ pub(super) async fn list(
         (notices::section(&edge, person).await?)
         div.head {
             h1 { "Effects" }
-            @if !integrations.is_empty() {
-                form.filter method="get" action="/admin/effects" data-autosubmit {
-                    (field::choice("State", "state", &html! {
-                        option value="" { "all" }
-                        @for state in STATES {
-                            option value=(state) selected[state == filter.state] { (state) }
-                        }
-                    }))
-                    (field::choice("Integration", "integration", &html! {
-                        option value="" { "all" }
-                        @for one in &integrations {
-                            option value=(one.id) selected[one.id.to_string() == filter.integration] { (one.name) }
-                        }
-                    }))
-                    button { "Show" }
-                }
-            }
+            @if !integrations.is_empty() { (listing.filter()) }
         }
         (show::done(done.as_deref()))
-        @if page.items.is_empty() && (filtered || query.cursor.is_some()) {
-            p.empty { "No effect fits. " a href="/admin/effects" { "Show all" } }
+        @if page.items.is_empty() && listing.is_part() {
+            (listing.nothing("effect"))
         } @else if page.items.is_empty() {
             div.empty {
                 p { "Nothing went out yet. What an agent says in a channel, and each sign of receipt, is listed here." }
@@ -97,7 +81,7 @@ pub(super) async fn list(
             }
         } @else {
             (table(edge.now(), &page.items, &integrations))
-            (pager)
+            (listing.pager())
             @if filter.state == "failed" { (send_all_again(&filter.integration)) }
         }
     };

@@ -14,6 +14,7 @@ mod field;
 mod integration_form;
 mod integrations;
 mod layout;
+mod list;
 mod live;
 mod login;
 mod notices;

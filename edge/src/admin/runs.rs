@@ -15,8 +15,8 @@ use roost_shared::{
 use serde::Deserialize;
 
 use super::{
-    field,
     layout::{self, Section},
+    list::{Listing, words},
     notices, show, start, text,
     visitor::{Refusal, Visitor, chosen, chosen_id},
 };
@@ -52,8 +52,19 @@ pub(super) async fn list(
     };
     let page = runs::page(person, &query).await?;
     let notices = notices::section(&edge, person).await?;
-    let filtered = query.phase.is_some() || query.agent.is_some();
-    if page.items.is_empty() && !filtered && query.cursor.is_none() {
+    let agents = agents::all(&person.scope).await?;
+    let listing = Listing::at("/admin/runs", &filter.cursor, page.next)
+        .by(
+            ("Phase", "phase"),
+            &filter.phase,
+            words(Phase::ALL.map(Phase::as_str)),
+        )
+        .by(
+            ("Agent", "agent"),
+            &filter.agent,
+            agents.iter().map(|agent| (agent.spec.id, &agent.spec.name)),
+        );
+    if page.items.is_empty() && !listing.is_part() {
         let main = html! {
             (notices)
             h1 { "Runs" }
@@ -64,43 +75,20 @@ pub(super) async fn list(
         };
         return Ok(layout::page(&visitor, Section::Runs, "Runs", &main));
     }
-    let agents = agents::all(&person.scope).await?;
     let now = edge.now();
-    let pager = show::pager(
-        "/admin/runs",
-        &[("phase", &filter.phase), ("agent", &filter.agent)],
-        query.cursor.is_none(),
-        page.next.map(|next| next.to_string()),
-    );
     let main = html! {
         (notices)
         div.head {
             h1 { "Runs" }
-            form.filter method="get" action="/admin/runs" data-autosubmit {
-                (field::choice("Phase", "phase", &html! {
-                    option value="" { "all" }
-                    @for phase in Phase::ALL.map(Phase::as_str) {
-                        option value=(phase) selected[phase == filter.phase] { (phase) }
-                    }
-                }))
-                (field::choice("Agent", "agent", &html! {
-                    option value="" { "all" }
-                    @for agent in &agents {
-                        option value=(agent.spec.id) selected[agent.spec.id.to_string() == filter.agent] {
-                            (agent.spec.name)
-                        }
-                    }
-                }))
-                button { "Show" }
-            }
+            (listing.filter())
         }
         // Older pages don't change, so only the first one looks again.
-        div #runs data-refresh=[query.cursor.is_none().then_some("3000")] {
+        div #runs data-refresh=[listing.is_newest().then_some("3000")] {
             @if page.items.is_empty() {
-                p.empty { "No run fits. " a href="/admin/runs" { "Show all" } }
+                (listing.nothing("run"))
             } @else {
                 (table(now, &page.items))
-                (pager)
+                (listing.pager())
             }
         }
     };

@@ -189,28 +189,6 @@ fn words(now: UnixMillis, effect: &EffectView) -> Markup {
     }
 }
 
-/// Links to the pages after and before this one.
-pub(super) fn pager(path: &str, filter: &[(&str, &str)], first: bool, next: Option<String>) -> Markup {
-    let link = |cursor: Option<&str>| {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in filter.iter().filter(|(_, value)| !value.is_empty()) {
-            query.append_pair(name, value);
-        }
-        if let Some(cursor) = cursor {
-            query.append_pair("cursor", cursor);
-        }
-        format!("{path}?{}", query.finish())
-    };
-    html! {
-        @if !first || next.is_some() {
-            nav.pager aria-label="Pages" {
-                @if !first { a href=(link(None)) rel="first" { "Newest" } }
-                @if let Some(next) = next { a href=(link(Some(&next))) rel="next" { "Older" } }
-            }
-        }
-    }
-}
-
 /// What was wrong with what was sent.
 pub(super) fn alert(message: Option<&str>) -> Markup {
     html! {
