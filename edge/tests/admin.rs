@@ -3,13 +3,19 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
 use common::{
-    Messages, TestEdge,
+    Hands, Messages, TestEdge,
     browser::{Browser, target, text},
-    work,
+    real_now, work,
 };
 use http::{Request, StatusCode, header};
 use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE};
@@ -95,6 +101,25 @@ async fn an_empty_workspace_says_what_to_do_next() {
     let page = browser.page("/admin/runs").await;
     assert_eq!(page.matches("aria-label=\"done\"").count(), 4, "{page}");
     assert!(page.contains("@ada hello"));
+}
+
+#[tokio::test]
+async fn runs_that_wait_while_no_runner_is_there_are_told_of() {
+    let hands = Arc::new(Hands(AtomicI64::new(real_now())));
+    let t = TestEdge::on_clock(hands.clone(), |_| {}).await;
+    t.employ("ada").await;
+    t.say("e1", "c1", "hello").await;
+    let told = async || {
+        let page = Browser::of(&t).await.page("/admin/runs").await;
+        page.contains("waits for a runner, and none is there")
+    };
+    assert!(!told().await, "one may be about to take it");
+    hands.0.fetch_add(61_000, Ordering::SeqCst);
+    assert!(told().await);
+    t.poll("one", json!([])).await;
+    assert!(!told().await);
+    hands.0.fetch_add(120_000, Ordering::SeqCst);
+    assert!(told().await, "its runner is gone");
 }
 
 #[tokio::test]

@@ -14,10 +14,13 @@ pub(super) async fn section(edge: &Edge, person: &Person) -> Result<Markup, Refu
                 @for notice in &notices {
                     p {
                         (layout::sentence(&notice.message)) " "
-                        @match &notice.integration {
-                            Some(integration) => a href={ "/admin/integrations/" (integration.id) } { "Open " (integration.name) },
-                            None if notice.kind == "runs_wait" => a href="/admin/runs?phase=waiting" { "Show the runs" },
-                            None => a href="/admin/effects?state=unknown" { "Show the replies" },
+                        @match (&notice.integration, notice.kind) {
+                            (Some(integration), _) => a href={ "/admin/integrations/" (integration.id) } {
+                                "Open " (integration.name)
+                            },
+                            (None, "no_runner") => a href="/admin/runners" { "Show the runners" },
+                            (None, "runs_wait") => a href="/admin/runs?phase=waiting" { "Show the runs" },
+                            (None, _) => a href="/admin/effects?state=unknown" { "Show the replies" },
                         }
                         @if let Some(since) = notice.since { " " span.muted { (show::ago(edge.now(), since)) } }
                     }

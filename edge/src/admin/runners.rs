@@ -19,14 +19,11 @@ use super::{
 };
 use crate::{
     api::{
-        runners::{self, RunnerView},
+        runners::{self, PRESENT, RunnerView},
         tokens::{self, NewToken, Purpose, TokenDraft},
     },
     edge::Edge,
 };
-
-/// A runner that has polled since is there: runners poll at least this often.
-const PRESENT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A token as a person asks for it.
 #[derive(Debug, Default, Deserialize)]

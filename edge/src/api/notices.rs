@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     integrations::{self, All},
+    runners::PRESENT,
     runs::IntegrationRef,
 };
 use crate::{auth::session::Person, db::Row, edge::Edge, error::ApiError};
@@ -18,7 +19,7 @@ const COUNTED: u32 = 1_000;
 /// One thing that waits for a person.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Notice {
-    /// `sending_paused`, `runs_wait`, `effects_wait` or `sweep_warns`.
+    /// `sending_paused`, `no_runner`, `runs_wait`, `effects_wait` or `sweep_warns`.
     pub kind: &'static str,
     /// The integration it is about.
     pub integration: Option<IntegrationRef>,
@@ -69,10 +70,28 @@ pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, Api
             });
         }
     }
+    notices.extend(no_runner(edge, person).await?);
     notices.extend(runs_wait(person).await?);
     notices.extend(effects_wait(person).await?);
     notices.extend(warnings);
     Ok(notices)
+}
+
+/// Runs that have waited for a while for a runner, and none is there.
+async fn no_runner(edge: &Edge, person: &Person) -> Result<Option<Notice>, ApiError> {
+    let rows = person
+        .scope
+        .query(
+            "SELECT count(*), min(due_at) FROM runs INDEXED BY runs_due WHERE workspace_id = ?1 AND due_at <= ?2 \
+             AND phase IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 \
+             AND n.seen_at > ?2)",
+            [(edge.now() - PRESENT).into()],
+        )
+        .await?;
+    counted(&rows, "no_runner", |count| match count {
+        1 => "a run waits for a runner, and none is there: start one".to_owned(),
+        count => format!("{count} runs wait for a runner, and none is there: start one"),
+    })
 }
 
 /// Runs that only a person lets go on; those that somebody paused wait because somebody wanted it.

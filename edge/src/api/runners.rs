@@ -1,5 +1,7 @@
 //! Runners: who has polled, when, and what they hold.
 
+use std::time::Duration;
+
 use axum::Json;
 use roost_shared::{TokenId, UnixMillis};
 use serde::Serialize;
@@ -10,6 +12,9 @@ use crate::{
     db::{Row, Scope, ValueError},
     error::ApiError,
 };
+
+/// A runner that has polled since is there: runners poll at least this often.
+pub(crate) const PRESENT: Duration = Duration::from_secs(60);
 
 /// A runner process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
