@@ -141,6 +141,37 @@ async fn where_nobody_can_look_a_person_is_asked() {
         assert_eq!((status.as_u16(), code), (409, &"effect_moved".into()), "{verb}");
     }
 
+    // By the admin, as a signed-in browser does it.
+    desk.say(&desk.url, Fixture::TelegramMessage, 9).await;
+    desk.telegram.fail_next(TelegramFault::CutAfter);
+    let run = desk.reply(&desk.url, "The answer is 42.").await[0];
+    desk.until(run, "unknown").await;
+    wait_a_while(&desk, 3).await;
+    let list = desk.admin(Method::GET, "/admin/effects?state=unknown", "").await;
+    let page = format!(
+        "/admin/effects/{}",
+        desk.effect(run).await["id"].as_str().unwrap()
+    );
+    assert!(
+        list.contains(&page) && list.contains("one reply arrived"),
+        "{list}"
+    );
+    let buttons = desk.admin(Method::GET, &page, "").await;
+    for verb in ["arrived", "replay", "drop"] {
+        assert!(
+            buttons.contains(&format!("action=\"{page}/{verb}\"")),
+            "{buttons}"
+        );
+    }
+    desk.admin(Method::POST, &format!("{page}/drop"), "").await;
+    let dropped = desk.effect(run).await;
+    assert_eq!(
+        (&dropped["state"], &dropped["due_at"]),
+        (&"failed".into(), &Value::Null),
+        "{dropped}"
+    );
+    assert_eq!(desk.telegram.sent().len(), 2);
+
     desk.say(&desk.url, Fixture::GithubIssueComment, 8).await;
     desk.github.until(|made| (!made.is_empty()).then_some(())).await;
     desk.github.fail_next(GithubFault::CutAfter);

@@ -115,7 +115,7 @@ fn judge(response: &http::Response<bytes::Bytes>) -> Outcome {
     Outcome::Failed {
         code,
         reason: format!(
-            "the receiver refused the reply ({}, {:?}): check the integration's reply_url",
+            "the receiver refused the reply ({}, {:?}): check where its replies go (`reply_url`)",
             status.as_u16(),
             call::words(response.body())
         ),

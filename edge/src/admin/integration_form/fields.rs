@@ -51,7 +51,7 @@ impl IntegrationForm {
         html! {
             (field("User name of the bot", "bot_username", &self.bot_username, "", "roost_bot"))
             (field::hidden("Bot token", "bot_token", "@BotFather gives it.", "123456:ABC…", purpose))
-            (secret("Secret token", "secret_token", "Telegram sends it with every update: see the next page.", purpose))
+            (secret("Secret token", "secret_token", "Telegram sends it with every update, once it was told so with the webhook.", purpose))
             (field("Members", "members", &self.members, "User ids of those who count as members, apart by blanks. Everybody else is an outsider.", "11223344"))
             label.check {
                 input type="checkbox" name="keep_webhook" checked[self.keep_webhook.is_some()];
