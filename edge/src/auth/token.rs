@@ -3,7 +3,7 @@
 //! Nothing is stored for a token to be good; a row in `spent_tokens` ends one before its time, and makes a login code
 //! good for one sign-in only.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use roost_shared::{TokenId, UnixMillis};
@@ -66,12 +66,49 @@ pub enum TokenError {
 #[derive(Clone)]
 pub struct Tokens {
     master: MasterKey,
+    keys: Arc<Keys>,
+}
+
+/// The keys, derived once: every request's token is checked by one.
+struct Keys {
+    runner: Key,
+    login: Key,
+    session: Key,
+    api: Key,
+}
+
+/// What signs and checks the tokens of one audience.
+struct Key {
+    signs: EncodingKey,
+    checks: DecodingKey,
+    rules: Validation,
+}
+
+impl Key {
+    fn new(master: &MasterKey, audience: Audience) -> Self {
+        let secret = master.derive(&format!("roost/token/{}", audience.name()));
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_audience(&[audience.name()]);
+        // The library would read the host's clock, which is not ours to read; `check` looks at the expiry.
+        rules.validate_exp = false;
+        Self {
+            signs: EncodingKey::from_secret(&secret),
+            checks: DecodingKey::from_secret(&secret),
+            rules,
+        }
+    }
 }
 
 impl Tokens {
     /// The tokens of a master key.
     pub fn new(master: MasterKey) -> Self {
-        Self { master }
+        let keys = Arc::new(Keys {
+            runner: Key::new(&master, Audience::Runner),
+            login: Key::new(&master, Audience::Login),
+            session: Key::new(&master, Audience::Session),
+            api: Key::new(&master, Audience::Api),
+        });
+        Self { master, keys }
     }
 
     /// A signed token that says `claims`.
@@ -79,8 +116,9 @@ impl Tokens {
     /// # Errors
     /// When signing fails; HS256 does not.
     pub fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
-        let key = EncodingKey::from_secret(&self.key(claims.aud));
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|_| TokenError::Forged)
+        let key = self.key(claims.aud);
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key.signs)
+            .map_err(|_| TokenError::Forged)
     }
 
     /// Claims for a token that is good from now for `span`.
@@ -106,12 +144,8 @@ impl Tokens {
     /// # Errors
     /// When it is not.
     pub fn check(&self, audience: Audience, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
-        let key = DecodingKey::from_secret(&self.key(audience));
-        let mut rules = Validation::new(Algorithm::HS256);
-        rules.set_audience(&[audience.name()]);
-        // The library would read the host's clock, which is not ours to read; the expiry is checked below.
-        rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules)
+        let key = self.key(audience);
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.checks, &key.rules)
             .map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => TokenError::Expired,
                 _ => TokenError::Forged,
@@ -128,8 +162,13 @@ impl Tokens {
         hex::encode(self.master.derive(&format!("roost/doorbell/{runner_token}")))
     }
 
-    fn key(&self, audience: Audience) -> [u8; 32] {
-        self.master.derive(&format!("roost/token/{}", audience.name()))
+    fn key(&self, audience: Audience) -> &Key {
+        match audience {
+            Audience::Runner => &self.keys.runner,
+            Audience::Login => &self.keys.login,
+            Audience::Session => &self.keys.session,
+            Audience::Api => &self.keys.api,
+        }
     }
 }
 

@@ -58,26 +58,29 @@ pub struct Recovery {
     pub killed: Spans,
     /// Runner killed → its run is leased again, while edge and database were whole.
     pub leased_seen: Spans,
+    /// The same of runs that had got no further since an earlier crash, and are held back for it.
+    pub held_back: Spans,
     /// Runner stopped → its run is leased again: nothing closes, so the lease has to run out.
     pub stopped: Spans,
 }
 
 /// Measures them.
 pub fn measure(history: &History) -> Recovery {
-    let (mut seen, mut all, mut leased, mut stopped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut seen, mut all) = (Vec::new(), Vec::new());
+    let (mut leased, mut held_back, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
     for struck in &history.struck {
         match struck.fault {
             Fault::KillRunner => {
                 for told in driven(history, struck) {
+                    let is_held_back = has_crashed_before(told, struck.at);
                     let lease = next_lease(told, struck.at);
-                    if let Some(at) = lease
-                        && is_seen(history, struck.at..=at)
-                    {
-                        leased.push(at - struck.at);
+                    if let Some(at) = lease.filter(|at| is_seen(history, struck.at..=*at)) {
+                        let spans = if is_held_back { &mut held_back } else { &mut leased };
+                        spans.push(at - struck.at);
                     }
                     if let Some(at) = next_call(history, told, struck.at) {
                         all.push(at - struck.at);
-                        if is_seen(history, struck.at..=at) {
+                        if !is_held_back && is_seen(history, struck.at..=at) {
                             seen.push(at - struck.at);
                         }
                     }
@@ -97,6 +100,7 @@ pub fn measure(history: &History) -> Recovery {
         killed_seen: Spans::of(seen),
         killed: Spans::of(all),
         leased_seen: Spans::of(leased),
+        held_back: Spans::of(held_back),
         stopped: Spans::of(stopped),
     }
 }
@@ -122,6 +126,15 @@ fn driven<'a>(history: &'a History, struck: &'a Struck) -> impl Iterator<Item = 
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         })
     })
+}
+
+/// Whether the lease that ended then was not the first in a row to end without a word and without progress: such a run is held
+/// back 2 s, then 8 s, then 32 s, so that it takes no runner after the other with it.
+fn has_crashed_before(told: &Told, at: i64) -> bool {
+    let before: Vec<_> = told.journal.iter().take_while(|event| event.at.0 <= at).collect();
+    let since_progress = before.iter().rev().take_while(|event| !event.body.is_progress());
+    let leases = since_progress.filter(|event| matches!(event.body, EventBody::Leased { .. }));
+    leases.count() > 1
 }
 
 fn next_lease(told: &Told, after: i64) -> Option<i64> {

@@ -179,6 +179,10 @@ impl Report {
             ),
             row("  whatever else was broken", &spans(&self.recovery.killed)),
             row("runner killed → leased again", &spans(&self.recovery.leased_seen)),
+            row(
+                "  a second time in a row, held back",
+                &spans(&self.recovery.held_back),
+            ),
             row("runner stopped → leased again", &spans(&self.recovery.stopped)),
             row("processes that ended by themselves", &self.crashes.to_string()),
             row("LOST", &self.lost.to_string()),
