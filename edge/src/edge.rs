@@ -122,7 +122,7 @@ impl Edge {
     }
 
     /// This edge for one request alone, on hosts where nothing that waits or wakes may serve two requests: it shares
-    /// what is kept, and has its own bells, turns and background.
+    /// what is kept and who does what follows, and has its own bells and background.
     #[cfg(target_family = "wasm")]
     pub(crate) fn for_request(&self, background: Arc<dyn crate::ports::Background>) -> Arc<Self> {
         let ports = Ports {
@@ -138,9 +138,9 @@ impl Edge {
             offers: Offers::default(),
             configs: self.configs.clone(),
             senders: self.senders.clone(),
-            sending: AtATime::default(),
-            sweeping: AtATime::default(),
-            ringing: AtATime::default(),
+            sending: self.sending.among_requests(),
+            sweeping: self.sweeping.among_requests(),
+            ringing: self.ringing.among_requests(),
             schema_checked: self.schema_checked.clone(),
         })
     }

@@ -18,6 +18,15 @@ pub struct Sqld {
 }
 
 impl Sqld {
+    /// What the guide has a server started with whose edge runs on Spin: that writes from as many instances as the
+    /// host likes, and its queue of writers comes to a standstill when many wait in it.
+    pub const FEW_CONNECTIONS: [&str; 4] = [
+        "--max-concurrent-connections",
+        "3",
+        "--connection-creation-timeout-sec",
+        "10",
+    ];
+
     /// Starts an empty one.
     ///
     /// # Panics

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
+use futures::future::join_all;
 use roost_edge::{
     host::native::DatabaseAddress,
     integration::{GithubSettings, Secrets, Settings},
@@ -13,7 +16,7 @@ use roost_runner::{
 };
 use roost_tests::{
     Sqld, WasmtimeServe, Workerd,
-    office::{BOT, MASTER_KEY, Office, SECRET},
+    office::{BOT, Channels, MASTER_KEY, Office, SECRET},
 };
 use serde_json::Value;
 
@@ -116,6 +119,58 @@ async fn a_worker_and_a_component_speak_for_a_github_app() {
             .until(|made| (made.len() >= id as usize).then_some(()))
             .await;
     }
+}
+
+/// A crowd of webhooks, which the runtime spreads over instances that know nothing of each other: each is taken, at once or
+/// when it is sent again as the edge asks, and all are there once.
+#[tokio::test]
+async fn a_component_takes_a_crowd_of_webhooks() {
+    const CROWD: u32 = 64;
+    const EACH: u32 = 3;
+    let server = Sqld::start_with(&Sqld::FEW_CONNECTIONS).await;
+    let url = server.url();
+    let office = Office::open(&DatabaseAddress::Server {
+        url: url.clone(),
+        token: None,
+    })
+    .await;
+    let (github, telegram) = ("http://127.0.0.1:9".to_owned(), "http://127.0.0.1:9".to_owned());
+    office.connect(&Channels { github, telegram }).await;
+    office.employ("roost", "scripted/none").await;
+    let component = WasmtimeServe::start(&variables(&url)).await;
+    let (client, edge, now) = (reqwest::Client::new(), component.url(), office.edge.now());
+    let sender = async |first: u32| {
+        for id in first..first + EACH {
+            let signed = Fixture::GithubIssueComment.make(&Order {
+                secret: SECRET,
+                text: "@roost hello",
+                id: id.into(),
+                now,
+                place: Place {
+                    number: id,
+                    ..Place::default()
+                },
+                ..Order::default()
+            });
+            let post = client
+                .post(format!("{edge}/hooks/main/github"))
+                .headers(signed.headers)
+                .body(signed.body);
+            loop {
+                let post = post.try_clone().unwrap();
+                match post.send().await.unwrap().status().as_u16() {
+                    200 => break,
+                    status => assert_eq!(status, 503),
+                }
+            }
+        }
+    };
+    let senders = (0..CROWD).map(|number| sender(1 + number * EACH));
+    tokio::time::timeout(Duration::from_secs(60), join_all(senders))
+        .await
+        .unwrap();
+    let stored = "SELECT count(*) FROM deliveries WHERE workspace_id = ?1 AND verdict = 'accepted'";
+    assert_eq!(office.count(stored).await, i64::from(CROWD * EACH));
 }
 
 fn variables(database: &str) -> [(&str, &str); 3] {

@@ -1,7 +1,8 @@
 //! What the wasm hosts have in common: an edge per request, its variables, the limits of a call, and a log.
 //!
 //! Invariant: an edge lives for one request. These runtimes tie every socket, timer and waker to the request that began
-//! it, so of one request only plain data may serve another: the kept snapshots and credentials.
+//! it, so of one request only plain data may serve another: kept snapshots and credentials, what waits to be written, and
+//! who does what follows.
 
 use std::{
     fmt,

@@ -29,6 +29,7 @@ use crate::{
     db::{DbError, Scope},
     edge::Edge,
     integration::Secrets,
+    once,
 };
 use futures::{StreamExt, stream};
 use roost_shared::{
@@ -56,18 +57,11 @@ pub struct Sent {
 
 /// Sends what is due, after the response to whatever made it due.
 pub(crate) fn send_soon(edge: &Arc<Edge>, scope: &Scope) {
-    let Some(mut turn) = edge.sending.begin(scope.workspace()) else {
-        return;
-    };
-    let (edge, scope) = (edge.clone(), scope.clone());
-    let background = edge.ports.background.clone();
-    background.spawn(Box::pin(async move {
-        while turn.again() {
-            if let Err(error) = send_due(&edge, &scope).await {
-                tracing::warn!("effects are left for the next tick: {error}");
-            }
+    once::soon(edge, scope, &edge.sending, |edge, scope| async move {
+        if let Err(error) = send_due(&edge, &scope).await {
+            tracing::warn!("effects are left for the next tick: {error}");
         }
-    }));
+    });
 }
 
 /// Sends what is due.

@@ -13,6 +13,7 @@ use crate::{
     bells::Topic,
     db::{DbError, Scope},
     edge::Edge,
+    once,
 };
 
 /// How long a ring's token is good.
@@ -25,18 +26,11 @@ pub(crate) fn announce(edge: &Arc<Edge>, scope: &Scope, runs: &[RunId]) {
     edge.bells
         .ring(&Topic::Work(scope.workspace().into()), runs.len());
     let Some(run) = runs.first().copied() else { return };
-    let Some(mut turn) = edge.ringing.begin(scope.workspace()) else {
-        return;
-    };
-    let (edge, scope) = (edge.clone(), scope.clone());
-    let background = edge.ports.background.clone();
-    background.spawn(Box::pin(async move {
-        while turn.again() {
-            if let Err(error) = ring_one(&edge, &scope, run).await {
-                tracing::debug!("no doorbell rung: {error}");
-            }
+    once::soon(edge, scope, &edge.ringing, move |edge, scope| async move {
+        if let Err(error) = ring_one(&edge, &scope, run).await {
+            tracing::debug!("no doorbell rung: {error}");
         }
-    }));
+    });
 }
 
 /// Rings the runner that has the most room, if any can be rung.

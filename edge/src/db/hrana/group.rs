@@ -13,8 +13,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     super::{Database, DbError, Mode, Outcome, Statement},
-    GROUP, HranaDatabase, QUEUE, TURNS,
+    GROUP, HranaDatabase, QUEUE,
 };
+
+/// Transactions of an edge under way at a time: one is written while the next one is on its way. The server's own queue of
+/// writers can come to a standstill when many wait in it (sqld 0.24 with two dozen writers does within half a minute), and
+/// waits for nothing then but its own restart.
+const TURNS: usize = 2;
 
 /// A libSQL server whose write batches share commits.
 pub struct GroupedDatabase {

@@ -24,10 +24,6 @@ pub use group::GroupedDatabase;
 pub use relay::RelayedDatabase;
 use transaction::{Transaction, from_hrana, is_busy};
 
-/// Transactions of an edge under way at a time: one is written while the next one is on its way. The server's own queue of
-/// writers can come to a standstill when many wait in it (sqld 0.24 with two dozen writers does within half a minute), and
-/// waits for nothing then but its own restart.
-const TURNS: usize = 2;
 /// Batches of one transaction at most: it is one request, and others wait for its end.
 const GROUP: usize = 32;
 /// Batches that may wait; more are answered [`DbError::Unavailable`].
@@ -44,6 +40,22 @@ pub struct HranaDatabase {
     random: Arc<dyn Random>,
     pipeline: http::Uri,
     authorization: Option<http::HeaderValue>,
+}
+
+/// A request without a result.
+enum Failed {
+    /// The server did not begin it: others take all its connections.
+    Busy,
+    Otherwise(DbError),
+}
+
+impl From<Failed> for DbError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Busy => Self::Unavailable("its server is too busy".into()),
+            Failed::Otherwise(error) => error,
+        }
+    }
 }
 
 /// The address of the libSQL server can't be used.
@@ -100,14 +112,20 @@ impl HranaDatabase {
         };
         let mut tries = 1;
         loop {
-            match self.send(body.clone()).await {
-                Ok(result) if is_busy(&result) && tries < TRIES => {
-                    self.clock.sleep(self.pause(tries)).await;
-                    tries += 1;
-                }
-                Ok(result) => return transaction.outcomes(result),
-                Err(error) => return failed(error),
+            let sent = self.send(body.clone()).await;
+            let busy = match &sent {
+                Ok(result) => is_busy(result),
+                Err(failed) => matches!(failed, Failed::Busy),
+            };
+            if busy && tries < TRIES {
+                self.clock.sleep(self.pause(tries)).await;
+                tries += 1;
+                continue;
             }
+            return match sent {
+                Ok(result) => transaction.outcomes(result),
+                Err(error) => failed(error.into()),
+            };
         }
     }
 
@@ -119,7 +137,7 @@ impl HranaDatabase {
         (FIRST_PAUSE * 2_u32.pow(tries - 1)).mul_f64(share)
     }
 
-    async fn send(&self, body: Bytes) -> Result<BatchResult, DbError> {
+    async fn send(&self, body: Bytes) -> Result<BatchResult, Failed> {
         let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.pipeline.clone();
@@ -132,25 +150,27 @@ impl HranaDatabase {
                 .headers_mut()
                 .insert(http::header::AUTHORIZATION, authorization.clone());
         }
+        let unavailable = |why| Failed::Otherwise(DbError::Unavailable(why));
         let response = self
             .http
             .send(request)
             .await
-            .map_err(|error| DbError::Unavailable(error.to_string()))?;
-        if !response.status().is_success() {
-            return Err(DbError::Unavailable(format!(
-                "its server answered {}",
-                response.status()
-            )));
+            .map_err(|error| unavailable(error.to_string()))?;
+        let status = response.status();
+        if status == http::StatusCode::TOO_MANY_REQUESTS {
+            return Err(Failed::Busy);
+        }
+        if !status.is_success() {
+            return Err(unavailable(format!("its server answered {status}")));
         }
         let answer: PipelineRespBody = serde_json::from_slice(response.body())
-            .map_err(|error| DbError::Unavailable(format!("its server's answer is not Hrana: {error}")))?;
+            .map_err(|error| unavailable(format!("its server's answer is not Hrana: {error}")))?;
         match answer.results.into_iter().next() {
             Some(StreamResult::Ok {
                 response: StreamResponse::Batch(BatchStreamResp { result }),
             }) => Ok(result),
-            Some(StreamResult::Error { error }) => Err(from_hrana(error)),
-            _ => Err(no_result()),
+            Some(StreamResult::Error { error }) => Err(Failed::Otherwise(from_hrana(error))),
+            _ => Err(Failed::Otherwise(no_result())),
         }
     }
 }

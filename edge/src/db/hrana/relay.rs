@@ -15,16 +15,21 @@ use roost_shared::UnixMillis;
 
 use super::{
     super::{Database, DbError, Mode, Outcome, Statement},
-    GROUP, HranaDatabase, QUEUE, TURNS,
+    GROUP, HranaDatabase, QUEUE,
 };
 use crate::ports::{Clock, Random};
 
+/// Transactions under way at a time: hosts run many isolates or instances, and all of theirs meet at the server.
+const TURNS: usize = 1;
 /// A turn that has not ended by then belongs to a request that is gone.
 const LONGEST_TURN: Duration = Duration::from_secs(5);
 /// How long an outcome is looked for, and kept.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
-/// Between two looks: this, and up to as much again.
+/// Between two looks at least: this, and up to as much again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Who has waited for long looks less often, after a further quarter of the time, but at least so often (and up to twice that):
+/// each look is a timer of the host's.
+const LOOK_AT_LEAST: Duration = Duration::from_millis(16);
 
 /// A libSQL server whose write batches share commits.
 pub struct RelayedDatabase {
@@ -79,17 +84,19 @@ impl RelayedDatabase {
                     self.shared().end_turn(own, tickets, outcomes, self.clock.now());
                 }
                 Look::Wait if self.clock.now() < begun + LONGEST_WAIT => {
-                    self.clock.sleep(self.pause()).await;
+                    self.clock.sleep(self.pause(self.clock.now().since(begun))).await;
                 }
                 Look::Wait => return Err(self.shared().give_up(own)),
             }
         }
     }
 
-    fn pause(&self) -> Duration {
+    /// Before the next look of one that has waited for so long.
+    fn pause(&self, waited: Duration) -> Duration {
         let mut chance = [0];
         self.random.fill(&mut chance);
-        LOOK_AGAIN + LOOK_AGAIN.mul_f64(f64::from(chance[0]) / 255.0)
+        let pause = (waited / 4).clamp(LOOK_AGAIN, LOOK_AT_LEAST);
+        pause + pause.mul_f64(f64::from(chance[0]) / 255.0)
     }
 }
 

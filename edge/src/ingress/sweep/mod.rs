@@ -17,6 +17,7 @@ use crate::{
     db::{DbError, Row, Scope, Statement},
     edge::Edge,
     integration::{Secrets, Settings},
+    once,
     outbox::channel::Outcome,
 };
 
@@ -97,18 +98,11 @@ struct Sweeping<'a> {
 
 /// Sweeps what is due, after the response.
 pub(crate) fn soon(edge: &Arc<Edge>, scope: &Scope) {
-    let Some(mut turn) = edge.sweeping.begin(scope.workspace()) else {
-        return;
-    };
-    let (edge, scope) = (edge.clone(), scope.clone());
-    let background = edge.ports.background.clone();
-    background.spawn(Box::pin(async move {
-        while turn.again() {
-            if let Err(error) = due(&edge, &scope).await {
-                tracing::warn!("missed deliveries are looked for later: {error}");
-            }
+    once::soon(edge, scope, &edge.sweeping, |edge, scope| async move {
+        if let Err(error) = due(&edge, &scope).await {
+            tracing::warn!("missed deliveries are looked for later: {error}");
         }
-    }));
+    });
 }
 
 /// Sweeps the integrations whose time has come, one after the other.

@@ -60,8 +60,8 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
-        let sqld = Sqld::start().await;
+    async fn start(arguments: &[&str]) -> Self {
+        let sqld = Sqld::start_with(arguments).await;
         let url = sqld.url();
         let office = Office::open(&DatabaseAddress::Server { url, token: None }).await;
         let github = channel().await;
@@ -77,7 +77,11 @@ impl Roost {
         let edge = match host {
             Host::Native => Edge::Native(Box::new(Subject::start().await)),
             Host::Workerd | Host::Wasmtime => {
-                let server = Server::start().await;
+                let server = Server::start(match host {
+                    Host::Wasmtime => &Sqld::FEW_CONNECTIONS,
+                    Host::Native | Host::Workerd => &[],
+                })
+                .await;
                 let url = server.sqld.url();
                 let variables = [
                     ("ROOST_DATABASE_URL", url.as_str()),
