@@ -13,7 +13,10 @@ use roost_runner::{
     model::{
         Api, Delta, Gateway, ModelConfig, ModelError, ModelRequest, ModelSettings, Piece, ProviderConfig,
     },
-    standin::model::{Fault, ModelServer, SCRIPTED_HEADER, SCRIPTED_MODEL, Script, Turn},
+    standin::{
+        free_port,
+        model::{Fault, ModelServer, SCRIPTED_HEADER, SCRIPTED_MODEL, Script, Turn},
+    },
     tool::ToolDefinition,
 };
 use roost_shared::{
@@ -298,7 +301,7 @@ async fn what_is_no_provider_says_so() {
         assert!(error.to_string().contains("(p)"), "{error}");
     }
     let mut config = ModelConfig::default();
-    let closed = format!("http://127.0.0.1:{}", free_port());
+    let closed = format!("http://127.0.0.1:{}", free_port().unwrap());
     config.providers.insert(
         "p".into(),
         ProviderConfig::new(Api::Anthropic, Some(closed), None),
@@ -313,11 +316,6 @@ async fn what_is_no_provider_says_so() {
         Gateway::new(&config).unwrap_err().code(),
         "model_provider_invalid"
     );
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[tokio::test]

@@ -45,13 +45,10 @@ pub fn tool(name: &str) -> PathBuf {
         .unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// A port of 127.0.0.1 that nothing listens on at this moment.
-///
-/// For programs that cannot choose one themselves; another program may take it first, so starting has to be retried.
+/// A port of 127.0.0.1 for a program that can't choose one itself, or that comes back on the port it had.
 ///
 /// # Panics
-/// When the machine has no free port.
+/// When the machine has none.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    roost_runner::standin::free_port().expect("a free port")
 }

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -31,6 +31,7 @@ use crate::{
     random,
     sprite::{Sprites, host::Isolation},
     standin::{
+        free_port,
         github::{GithubConfig, GithubServer},
         model::ModelServer,
         telegram::TelegramServer,
@@ -272,7 +273,7 @@ impl<'a> Plan<'a> {
             };
             return Ok((None, address));
         };
-        let port = free_port()?;
+        let port = port()?;
         let directory = self.chaos.directory.join("database").display().to_string();
         let fill = |text: &String| {
             text.replace("{port}", &port.to_string())
@@ -310,7 +311,7 @@ impl<'a> Plan<'a> {
     }
 
     fn edge(&self, number: usize, database: &str) -> Result<(u16, Shared), Failure> {
-        let port = free_port()?;
+        let port = port()?;
         let listen = format!("127.0.0.1:{port}");
         let part = self.roost(
             format!("edge-{number}"),
@@ -325,7 +326,7 @@ impl<'a> Plan<'a> {
     }
 
     fn host(&self) -> Result<(u16, Shared), Failure> {
-        let port = free_port()?;
+        let port = port()?;
         let listen = format!("127.0.0.1:{port}");
         let data = self.chaos.directory.join("sprites").display().to_string();
         let part = self.roost(
@@ -378,10 +379,7 @@ async fn link(links: &mut Vec<Arc<Link>>, name: &'static str, port: u16) -> Resu
     Ok(url)
 }
 
-/// A port nothing listens on at this moment: parts come back on the port they had.
-fn free_port() -> Result<u16, Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| Failure::listen("a port of 127.0.0.1", &error))
+/// Parts come back on the port they had.
+fn port() -> Result<u16, Failure> {
+    free_port().map_err(|error| Failure::listen("a port of 127.0.0.1", &error))
 }

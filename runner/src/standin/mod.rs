@@ -4,5 +4,8 @@
 
 pub mod github;
 pub mod model;
+mod port;
 mod recording;
 pub mod telegram;
+
+pub use port::free_port;

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use roost_runner::{
     model::{Api, ModelSettings},
     sprite::Sprites,
-    standin::model::{Fault, Script, Turn},
+    standin::{
+        free_port,
+        model::{Fault, Script, Turn},
+    },
     worker::{Control, Drain, Driver},
 };
 use roost_shared::{
@@ -293,10 +296,8 @@ async fn a_signal_that_comes_with_an_append_is_heard() {
 #[tokio::test]
 async fn a_sprite_host_that_stays_away_is_asked_ever_more_rarely_and_ends_the_run() {
     let mut bench = Bench::new(Script::by(|_| Turn::call("look", json!({"n": 1})))).await;
-    // Nobody listens on it any more.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    bench.sprites = Sprites::new(&format!("http://{}", gone.local_addr().unwrap()), "token").unwrap();
-    drop(gone);
+    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
+    bench.sprites = Sprites::new(&nobody, "token").unwrap();
     bench.config.sprite_attempts = 4;
     bench.config.first_retry = Duration::from_millis(1_000);
     let memory = Memory::new();

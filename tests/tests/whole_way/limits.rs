@@ -1,6 +1,6 @@
 //! A model's limit: who meets it sleeps on no runner until the moment the provider named, and everybody else knows of it.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use roost_edge::auth::token::Audience;
 use roost_runner::{
@@ -12,7 +12,7 @@ use roost_runner::{
     tool::Tools,
     worker::{Worker, WorkerConfig},
 };
-use roost_tests::RoostProcess;
+use roost_tests::{RoostProcess, free_port};
 use tokio::task::AbortHandle;
 
 use crate::world::{SPRITES_TOKEN, World};
@@ -66,9 +66,7 @@ fn edge(world: &World, address: &str) -> RoostProcess {
 #[tokio::test]
 async fn runs_sleep_out_a_limit_without_asking_and_an_edge_that_is_restarted_wakes_them() {
     let world = World::with(Script::turns(vec![Turn::say("The answer is 42.")])).await;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap().to_string();
-    drop(port);
+    let address = format!("127.0.0.1:{}", free_port());
     let mut first = edge(&world, &address);
     let url = first.address().await;
     let runner = runner(&world, &url);
