@@ -213,8 +213,8 @@ async fn a_repositorys_webhook_is_found_and_what_came_while_it_was_disabled_is_n
     assert_eq!(runs(&desk).await, 2);
 }
 
-/// An edge that began to sweep an organisation's webhook, brought in two of six and waits for GitHub's answer about the third;
-/// the desk's own edge, on the same database, would find them by the address that the webhook has now.
+/// An edge that began to sweep an organisation's webhook, which it finds by its own address, brought in two of six and waits for
+/// GitHub's answer about the third; the desk has another edge on the same database.
 struct HalfSwept {
     served: ServedDesk,
     edge: RoostProcess,

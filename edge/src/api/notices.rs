@@ -11,7 +11,12 @@ use super::{
     runners::PRESENT,
     runs::IntegrationRef,
 };
-use crate::{auth::session::Person, db::Row, edge::Edge, error::ApiError};
+use crate::{
+    auth::session::Person,
+    db::{Scope, Statement},
+    edge::Edge,
+    error::ApiError,
+};
 
 /// Effects and runs counted at most: beyond, the number tells nothing more.
 const COUNTED: u32 = 1_000;
@@ -70,79 +75,88 @@ pub(crate) async fn all(edge: &Edge, person: &Person) -> Result<Vec<Notice>, Api
             });
         }
     }
-    notices.extend(no_runner(edge, person).await?);
-    notices.extend(runs_wait(person).await?);
-    notices.extend(effects_wait(person).await?);
+    notices.extend(counted(edge, &person.scope).await?);
     notices.extend(warnings);
     Ok(notices)
 }
 
+/// What is counted, for one notice.
+struct Counting {
+    kind: &'static str,
+    /// One row: how many there are, and since when.
+    statement: Statement,
+    message: fn(u64) -> String,
+}
+
 /// Runs that have waited for a while for a runner, and none is there.
-async fn no_runner(edge: &Edge, person: &Person) -> Result<Option<Notice>, ApiError> {
-    let rows = person
-        .scope
-        .query(
-            "SELECT count(*), min(due_at) FROM runs INDEXED BY runs_due WHERE workspace_id = ?1 AND due_at <= ?2 \
-             AND phase IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 \
-             AND n.seen_at > ?2)",
-            [(edge.now() - PRESENT).into()],
-        )
-        .await?;
-    counted(&rows, "no_runner", |count| match count {
-        1 => "a run waits for a runner, and none is there: start one".to_owned(),
-        count => format!("{count} runs wait for a runner, and none is there: start one"),
-    })
+fn no_runner(edge: &Edge, scope: &Scope) -> Counting {
+    Counting {
+        kind: "no_runner",
+        statement: scope.sql(
+            "SELECT count(*), min(due_at) FROM (SELECT due_at FROM runs INDEXED BY runs_due WHERE workspace_id = ?1 \
+             AND due_at <= ?2 AND phase IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM runners n \
+             WHERE n.workspace_id = ?1 AND n.seen_at > ?2) LIMIT ?3 + 0)",
+            [(edge.now() - PRESENT).into(), COUNTED.into()],
+        ),
+        message: |count| match count {
+            1 => "a run waits for a runner, and none is there: start one".to_owned(),
+            count => format!("{count} runs wait for a runner, and none is there: start one"),
+        },
+    }
 }
 
 /// Runs that only a person lets go on; those that somebody paused wait because somebody wanted it.
-async fn runs_wait(person: &Person) -> Result<Option<Notice>, ApiError> {
-    let rows = person
-        .scope
-        .query(
+fn runs_wait(scope: &Scope) -> Counting {
+    Counting {
+        kind: "runs_wait",
+        statement: scope.sql(
             "SELECT count(*), min(updated_at) FROM (SELECT updated_at FROM runs INDEXED BY runs_waiting \
              WHERE workspace_id = ?1 AND phase = 'waiting' AND waits IN ('asked', 'poisoned') LIMIT ?2 + 0)",
             [COUNTED.into()],
-        )
-        .await?;
-    let message = |count| match count {
-        1 => "a run waits for a person: open it to see what it wants".to_owned(),
-        count => format!("{count} runs wait for a person: open them to see what they want"),
-    };
-    counted(&rows, "runs_wait", message)
+        ),
+        message: |count| match count {
+            1 => "a run waits for a person: open it to see what it wants".to_owned(),
+            count => format!("{count} runs wait for a person: open them to see what they want"),
+        },
+    }
 }
 
 /// Effects only a person can tell of.
-async fn effects_wait(person: &Person) -> Result<Option<Notice>, ApiError> {
-    let rows = person
-        .scope
-        .query(
+fn effects_wait(scope: &Scope) -> Counting {
+    Counting {
+        kind: "effects_wait",
+        statement: scope.sql(
             "SELECT count(*), min(updated_at) FROM (SELECT updated_at FROM effects INDEXED BY effects_dead \
              WHERE workspace_id = ?1 AND state = 'unknown' AND state IN ('failed', 'unknown') AND due_at IS NULL \
-             LIMIT ?2)",
+             LIMIT ?2 + 0)",
             [COUNTED.into()],
-        )
-        .await?;
-    let message = |count| match count {
-        1 => "nobody knows whether one reply arrived: look in its channel, then say so".to_owned(),
-        count => format!("nobody knows whether {count} replies arrived: look in their channels, then say so"),
-    };
-    counted(&rows, "effects_wait", message)
+        ),
+        message: |count| match count {
+            1 => "nobody knows whether one reply arrived: look in its channel, then say so".to_owned(),
+            count => {
+                format!("nobody knows whether {count} replies arrived: look in their channels, then say so")
+            }
+        },
+    }
 }
 
-/// The notice of a row that holds how many there are and since when; none where there are none.
-fn counted(
-    rows: &[Row],
-    kind: &'static str,
-    message: impl Fn(u64) -> String,
-) -> Result<Option<Notice>, ApiError> {
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let count = row.unsigned(0)?;
-    Ok((count > 0).then_some(Notice {
-        kind,
-        integration: None,
-        since: row.optional_integer(1)?.map(UnixMillis),
-        message: message(count),
-    }))
+/// The notices of what there is anything of, by one look.
+async fn counted(edge: &Edge, scope: &Scope) -> Result<Vec<Notice>, ApiError> {
+    let countings = [no_runner(edge, scope), runs_wait(scope), effects_wait(scope)];
+    let statements = countings.iter().map(|one| one.statement.clone()).collect();
+    let results = scope.read(statements).await?;
+    let mut notices = Vec::new();
+    for (counting, rows) in countings.iter().zip(&results) {
+        let Some(row) = rows.first() else { continue };
+        let count = row.unsigned(0)?;
+        if count > 0 {
+            notices.push(Notice {
+                kind: counting.kind,
+                integration: None,
+                since: row.optional_integer(1)?.map(UnixMillis),
+                message: (counting.message)(count),
+            });
+        }
+    }
+    Ok(notices)
 }
