@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use http::StatusCode;
-use roost_shared::{TokenId, UnixMillis, wire::TickResponse};
+use roost_shared::{TokenId, UnixMillis};
 
 use crate::{
     admin, api,
@@ -99,6 +99,8 @@ pub struct Edge {
     pub(crate) sweeping: AtATime,
     /// At most one ringer of doorbells per workspace at work in this process.
     pub(crate) ringing: AtATime,
+    /// At most one of the host's own ticks per workspace at work in this process.
+    pub(crate) ticking: AtATime,
     schema_checked: Arc<AtomicBool>,
 }
 
@@ -117,6 +119,7 @@ impl Edge {
             sending: AtATime::default(),
             sweeping: AtATime::default(),
             ringing: AtATime::default(),
+            ticking: AtATime::default(),
             schema_checked: Arc::default(),
         })
     }
@@ -141,18 +144,18 @@ impl Edge {
             sending: self.sending.among_requests(),
             sweeping: self.sweeping.among_requests(),
             ringing: self.ringing.among_requests(),
+            ticking: self.ticking.among_requests(),
             schema_checked: self.schema_checked.clone(),
         })
     }
 
-    /// Does what is due, for a host's own timer.
+    /// Does what is due in every workspace, for a host's own timer: where there are many, in some at each tick, in turns.
     ///
     /// # Errors
-    /// When the database is away or has another schema.
-    pub async fn tick(self: &Arc<Self>) -> Result<TickResponse, ApiError> {
+    /// When the database is away or has another schema. What fails in one workspace is logged, and left for its next turn.
+    pub async fn tick(self: &Arc<Self>) -> Result<(), ApiError> {
         self.require_schema().await?;
-        ingress::sweep::soon(self, &self.scope(DEFAULT_WORKSPACE));
-        Ok(runs::tick::run(self, &self.scope(DEFAULT_WORKSPACE)).await?)
+        Ok(runs::tick::everywhere(self).await?)
     }
 
     /// All it answers to.

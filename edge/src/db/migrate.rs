@@ -30,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0008_due_by_phase",
         include_str!("../../../migrations/0008_due_by_phase.sql"),
     ),
+    ("0009_turns", include_str!("../../../migrations/0009_turns.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

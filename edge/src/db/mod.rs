@@ -12,6 +12,7 @@ pub mod checkup;
 mod claim;
 #[cfg(not(target_family = "wasm"))]
 mod connection;
+pub(crate) mod directory;
 #[cfg(not(target_family = "wasm"))]
 pub mod embedded;
 pub mod hrana;

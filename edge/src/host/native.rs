@@ -1,6 +1,7 @@
 //! The native host: axum on tokio, with an embedded libSQL file or a libSQL server.
 
 use std::{
+    convert::Infallible,
     future::{Future, IntoFuture},
     io,
     path::PathBuf,
@@ -96,7 +97,11 @@ pub fn ports(address: &DatabaseAddress) -> Result<Ports, HostError> {
 /// readers come back.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves `edge` until `shutdown` completes; then takes no new requests and answers those under way.
+/// How often the edge does what is due in all workspaces. Runners ask for it more often, each in its own.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Serves `edge` until `shutdown` completes; then takes no new requests and answers those under way. Meanwhile it does what
+/// is due.
 ///
 /// # Errors
 /// When the socket fails.
@@ -112,7 +117,7 @@ pub async fn serve(
         }
     });
     let (stopping, mut stopped) = watch::channel(());
-    let closing = edge.clone();
+    let (closing, ticking) = (edge.clone(), edge.clone());
     let server = axum::serve(listener, edge.router()).with_graceful_shutdown(async move {
         shutdown.await;
         closing.bells.close();
@@ -126,6 +131,17 @@ pub async fn serve(
     tokio::select! {
         ended = server.into_future() => ended,
         () = drained => Ok(()),
+        never = ticks(ticking) => match never {},
+    }
+}
+
+/// The timer.
+async fn ticks(edge: Arc<Edge>) -> Infallible {
+    loop {
+        edge.ports.clock.sleep(TICK).await;
+        if let Err(error) = edge.tick().await {
+            tracing::debug!("no tick: {}", error.problem.message);
+        }
     }
 }
 

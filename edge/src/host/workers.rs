@@ -31,7 +31,7 @@ async fn fetch(request: HttpRequest, env: Env, context: Context) -> worker::Resu
 #[event(scheduled)]
 async fn scheduled(_: ScheduledEvent, env: Env, context: ScheduleContext) {
     let done = match edge(&env, Arc::new(AfterTick(SendWrapper::new(context)))) {
-        Ok(edge) => edge.tick().await.map(drop),
+        Ok(edge) => edge.tick().await,
         Err(error) => Err(error),
     };
     if let Err(error) = done {

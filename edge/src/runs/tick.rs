@@ -1,18 +1,27 @@
-//! The tick: stateless edges have no clock, so a runner (or a cron trigger) asks them to do what is due.
+//! The tick: stateless edges have no clock, so a runner asks them to do what is due in its workspace, and a host's own timer
+//! to do it in all.
+//!
+//! Invariant: no workspace waits for another, and none keeps another from its turn.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
+use futures::{StreamExt, channel::mpsc, future::select};
 use roost_shared::{UnixMillis, wire::TickResponse};
 
 use super::{overdue, runner::Runner};
 use crate::{
     bells::Topic,
-    db::{DbError, Scope},
+    db::{DbError, Scope, directory},
     edge::Edge,
     error::ApiError,
-    ingress, outbox,
+    ingress, once, outbox,
 };
+
+/// Workspaces in which one tick of a host's timer does what is due.
+const AT_ONCE: u32 = 32;
+/// How long such a tick waits for them: one whose channels are slow goes on beside the next.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// `POST /runner/v1/tick`.
 pub(super) async fn tick(
@@ -23,6 +32,32 @@ pub(super) async fn tick(
     runner.scope.read(vec![runner.guard()]).await?;
     ingress::sweep::soon(&edge, &runner.scope);
     Ok(Json(run(&edge, &runner.scope).await?))
+}
+
+/// Does what is due in the workspaces whose turn it is, each by itself.
+///
+/// # Errors
+/// When it can't be found out which those are.
+pub(crate) async fn everywhere(edge: &Arc<Edge>) -> Result<(), DbError> {
+    // Nothing is ever sent: it ends once nobody is at work any more.
+    let (working, mut done) = mpsc::unbounded::<Infallible>();
+    for scope in directory::turn(&edge.ports.database, AT_ONCE).await? {
+        ingress::sweep::soon(edge, &scope);
+        let working = working.clone();
+        once::soon(edge, &scope, &edge.ticking, move |edge, scope| {
+            let working = working.clone();
+            async move {
+                if let Err(error) = run(&edge, &scope).await {
+                    let workspace = scope.workspace();
+                    tracing::warn!(%workspace, "what is due is left for the next tick: {error}");
+                }
+                drop(working);
+            }
+        });
+    }
+    drop(working);
+    select(done.next(), edge.ports.clock.sleep(LONGEST)).await;
+    Ok(())
 }
 
 /// Does what is due in one workspace.
