@@ -145,7 +145,7 @@ pub enum EventBody {
         /// When it is cancelled if nobody resumes it.
         until: UnixMillis,
     },
-    /// A waiting run may be leased again, or a sleeping one before its time.
+    /// A waiting run may be leased again, a sleeping one before its time, or one that failed goes on where it stood.
     Resumed {
         /// Who resumed it, or whose answer it is.
         by: String,

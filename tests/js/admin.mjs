@@ -1,7 +1,7 @@
 // A person at the admin, in a real browser: signs in, sets everything up by the forms, watches a run grow, cancels one.
 // The only other actors are a channel that sends signed webhooks and a runner that speaks the runner's API.
 //
-// A run is paused, resumed, woken and answered by its buttons, and its journal says so.
+// A run is paused, resumed, woken, answered and tried again by its buttons, and its journal says so.
 //
 // node admin.mjs EDGE LOGIN_LINK ; NODE_MODULES: where playwright-core is; CHROMIUM: the browser
 
@@ -37,6 +37,7 @@ try {
   await watchARun(world);
   await cancelARun(world);
   await decideAboutARun(world);
+  await tryAgain(world);
   await readOnAPhone(page);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL("**/admin/login");
@@ -193,6 +194,22 @@ async function decideAboutARun({ page, secret, hook, token }) {
     journal.items.map((event) => event.type).join(" "),
     "opened leased paused resumed leased parked resumed leased asked resumed leased answered completed",
   );
+}
+
+// What failed is tried again from the page that showed it fail; where that would change nothing, there is no button.
+async function tryAgain({ page, secret, hook, token }) {
+  const run = await say(hook, secret, "e4", "deploy it");
+  await poll(token, []);
+  await page.goto(`${edge}/admin/runs/${run}`);
+  await append(token, run, 2, [{ type: "failed", code: "model_key_refused", message: "the key was refused" }]);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("let it go on").waitFor();
+  await poll(token, []);
+  await append(token, run, 5, [{ type: "failed", code: "turn_limit", message: "stopped after 50 turns" }], 2);
+  await page.getByText("stopped after 50 turns").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
+  const journal = await page.evaluate(async (run) => (await fetch(`/api/v1/runs/${run}/events`)).json(), run);
+  assert.equal(journal.items.map((event) => event.type).join(" "), "opened leased failed resumed leased failed");
 }
 
 // Every page fits a phone, in both colours, and each link of the navigation leads somewhere.

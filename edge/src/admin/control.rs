@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use roost_shared::{
     RunId,
     question::{Choice, Question},
-    run::{Phase, Waits},
+    run::{Phase, Waits, fails_again},
 };
 use serde::Deserialize;
 
@@ -29,6 +29,8 @@ pub(super) struct Controls {
     pub(super) run: RunId,
     pub(super) phase: Phase,
     pub(super) waits: Option<Waits>,
+    /// The code by which it failed.
+    pub(super) failure: Option<String>,
     pub(super) question: Option<Question>,
     /// Who asked to cancel it, while its runner has not yet done so.
     pub(super) cancel_asked_by: Option<String>,
@@ -108,7 +110,12 @@ pub(super) fn actions(controls: &Controls) -> Markup {
     let action = |verb: &str| format!("/admin/runs/{}/{verb}", controls.run);
     html! {
         div #actions {
-            @if controls.phase.is_terminal() {
+            @if let Some(code) = &controls.failure {
+                @if !fails_again(code) {
+                    form method="post" action=(action("resume")) { button { "Try again" } }
+                    p.muted { "It goes on where it stood: what the model and the tools have said is kept." }
+                }
+            } @else if controls.phase.is_terminal() {
             } @else if let Some(by) = &controls.cancel_asked_by {
                 p.muted { bdi { (by) } " asked to stop it; its runner does so before its next step." }
             } @else {

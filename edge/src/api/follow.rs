@@ -24,7 +24,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Whether there will never be an event from `from` on.
+    /// Whether no event follows from `from` on, unless a person lets a failed run go on.
     pub(crate) fn is_over(&self, from: u64) -> bool {
         self.phase.is_terminal() && from >= self.next_seq
     }

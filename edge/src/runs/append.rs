@@ -113,7 +113,10 @@ pub(super) async fn append(
 fn phase_after(events: &[EventBody]) -> Result<Phase, ApiError> {
     let illegal = |message: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "illegal_event", message);
     events.iter().try_fold(Phase::Running, |phase, event| {
-        if matches!(event, EventBody::Leased { .. } | EventBody::Poisoned { .. }) {
+        if matches!(
+            event,
+            EventBody::Leased { .. } | EventBody::Poisoned { .. } | EventBody::Resumed { .. }
+        ) {
             let kind = event.kind();
             return Err(illegal(format!("only the edge writes `{kind}` events")));
         }

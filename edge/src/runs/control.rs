@@ -11,7 +11,7 @@ use roost_shared::{
     RunId, UnixMillis,
     event::EventBody,
     question::{Decision, PATIENCE},
-    run::{Phase, Waits},
+    run::{Phase, Waits, fails_again},
     wire::SignalBody,
 };
 
@@ -56,11 +56,11 @@ pub async fn cancel(edge: &Arc<Edge>, scope: &Scope, run: RunId, by: &str) -> Re
     let by = by.to_owned();
     change(edge, scope, run, |stand| {
         Ok(match stand.phase {
-            Phase::Running => Some(Step::Tell(SignalBody::Cancel { by: by.clone() })),
-            _ => Some(Step::Write(EventBody::Cancelled {
+            Phase::Running => Step::Tell(SignalBody::Cancel { by: by.clone() }),
+            _ => Step::Write(EventBody::Cancelled {
                 by: by.clone(),
                 reason: None,
-            })),
+            }),
         })
     })
     .await
@@ -74,38 +74,45 @@ pub async fn pause(edge: &Arc<Edge>, scope: &Scope, run: RunId, by: &str) -> Res
     let (by, until) = (by.to_owned(), edge.now() + PATIENCE);
     change(edge, scope, run, |stand| {
         Ok(match (stand.phase, stand.waits) {
-            (Phase::Running, _) => Some(Step::Tell(SignalBody::Pause { by: by.clone() })),
-            (Phase::Waiting, Some(Waits::Paused)) => None,
+            (Phase::Running, _) => Step::Tell(SignalBody::Pause { by: by.clone() }),
+            (Phase::Waiting, Some(Waits::Paused)) => Step::Leave(Outcome::Now),
             (Phase::Waiting, _) => {
                 let message = "the run waits for a person already; it goes on only when somebody says so";
                 return Err(ApiError::new(StatusCode::CONFLICT, "run_waits", message));
             }
-            _ => Some(Step::Write(EventBody::Paused {
+            _ => Step::Write(EventBody::Paused {
                 by: by.clone(),
                 until,
-            })),
+            }),
         })
     })
     .await
 }
 
-/// Resumes a run that is paused or poisoned, wakes one that sleeps, or takes back a pause its runner has not come to yet.
+/// Resumes a run that is paused or poisoned, wakes one that sleeps, lets one that failed try again, or takes back a pause its
+/// runner has not come to yet.
 ///
 /// # Errors
-/// 404 when there is no such run, 409 `answer_wanted` when it asked a question, `run_not_waiting` when it waits for nobody.
+/// 404 when there is no such run, 409 `answer_wanted` when it asked a question, `run_not_waiting` when it waits for nobody,
+/// `run_fails_again` when there is nothing to try.
 pub async fn resume(edge: &Arc<Edge>, scope: &Scope, run: RunId, by: &str) -> Result<Outcome, ApiError> {
     let by = by.to_owned();
     let withdrawn = scope.write(vec![signal::forget_pauses(scope, run)]).await?;
     let was_told = withdrawn.first().is_some_and(|rows| !rows.is_empty());
-    change(edge, scope, run, |stand| match (stand.phase, stand.waits) {
-        (Phase::Parked, _) | (_, Some(Waits::Paused | Waits::Poisoned)) => {
-            Ok(Some(Step::Write(EventBody::Resumed { by: by.clone() })))
+    if let Some(code) = failure(scope, run).await?.filter(|code| fails_again(code)) {
+        let message = format!("the run would end by {code} again: ask for the rest of its work anew");
+        return Err(ApiError::new(StatusCode::CONFLICT, "run_fails_again", message));
+    }
+    change_any(edge, scope, run, |stand| match (stand.phase, stand.waits) {
+        (Phase::Completed | Phase::Cancelled, _) => Ok(Step::Leave(Outcome::TooLate)),
+        (Phase::Parked | Phase::Failed, _) | (_, Some(Waits::Paused | Waits::Poisoned)) => {
+            Ok(Step::Write(EventBody::Resumed { by: by.clone() }))
         }
         (_, Some(Waits::Asked)) => {
             let message = "the run asked a question: answer it instead";
             Err(ApiError::new(StatusCode::CONFLICT, "answer_wanted", message))
         }
-        (_, None) if was_told => Ok(None),
+        (_, None) if was_told => Ok(Step::Leave(Outcome::Now)),
         (_, None) => {
             let message = "the run does not wait to be resumed";
             Err(ApiError::new(StatusCode::CONFLICT, "run_not_waiting", message))
@@ -125,7 +132,7 @@ pub async fn answer(
     decision: Decision,
 ) -> Result<Outcome, ApiError> {
     change(edge, scope, run, |stand| match stand.waits {
-        Some(Waits::Asked) => Ok(Some(Step::Answer(decision.clone()))),
+        Some(Waits::Asked) => Ok(Step::Answer(decision.clone())),
         _ => {
             let message = "the run has no open question; perhaps somebody has answered it already";
             Err(ApiError::new(StatusCode::CONFLICT, "no_question", message))
@@ -139,23 +146,34 @@ enum Step {
     Tell(SignalBody),
     Write(EventBody),
     Answer(Decision),
+    /// There is nothing to do.
+    Leave(Outcome),
 }
 
+/// Takes a step with a run that has not ended.
 async fn change(
     edge: &Arc<Edge>,
     scope: &Scope,
     run: RunId,
-    step: impl Fn(&Stand) -> Result<Option<Step>, ApiError>,
+    step: impl Fn(&Stand) -> Result<Step, ApiError>,
+) -> Result<Outcome, ApiError> {
+    change_any(edge, scope, run, |stand| match stand.phase.is_terminal() {
+        true => Ok(Step::Leave(Outcome::TooLate)),
+        false => step(stand),
+    })
+    .await
+}
+
+async fn change_any(
+    edge: &Arc<Edge>,
+    scope: &Scope,
+    run: RunId,
+    step: impl Fn(&Stand) -> Result<Step, ApiError>,
 ) -> Result<Outcome, ApiError> {
     for _ in 0..ATTEMPTS {
         let stand = look(scope, run).await?;
-        if stand.phase.is_terminal() {
-            return Ok(Outcome::TooLate);
-        }
-        let Some(step) = step(&stand)? else {
-            return Ok(Outcome::Now);
-        };
-        let (batch, outcome) = match step {
+        let (batch, outcome) = match step(&stand)? {
+            Step::Leave(outcome) => return Ok(outcome),
             Step::Tell(body) => (
                 vec![still(scope, run, &stand), signal::send(edge, scope, run, &body)],
                 Outcome::Soon,
@@ -184,6 +202,18 @@ async fn change(
         }
     }
     Err(DbError::Unavailable("the run changes too often".into()).into())
+}
+
+/// What a failed run failed by.
+async fn failure(scope: &Scope, run: RunId) -> Result<Option<String>, ApiError> {
+    let rows = scope
+        .query(
+            "SELECT outcome FROM runs WHERE workspace_id = ?1 AND id = ?2 AND phase = 'failed'",
+            [run.into()],
+        )
+        .await?;
+    let code = rows.first().map(|row| row.optional_text(0)).transpose()?;
+    Ok(code.flatten().map(str::to_owned))
 }
 
 async fn look(scope: &Scope, run: RunId) -> Result<Stand, ApiError> {
@@ -243,7 +273,7 @@ pub(crate) fn write(
         ),
         journal::insert(scope, run, stand.next_seq, stand.epoch, now, event),
         scope.sql(
-            "UPDATE runs SET phase = ?3, waits = ?4, next_seq = next_seq + 1, due_at = ?5, lease_id = NULL, \
+            "UPDATE runs SET phase = ?3, waits = ?4, next_seq = next_seq + 1, due_at = ?5, lease_id = NULL, outcome = NULL, \
              crashes = CASE WHEN ?6 = 1 THEN 0 ELSE crashes END, updated_at = ?7 WHERE workspace_id = ?1 AND id = ?2",
             [
                 run.into(),

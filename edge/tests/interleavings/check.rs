@@ -1,6 +1,6 @@
 //! What holds at every moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roost_shared::{
     RunId,
@@ -16,7 +16,7 @@ impl World {
         let columns = "SELECT id, phase, waits, next_seq, epoch, crashes, conversation_id FROM runs WHERE workspace_id = ?1";
         let mut places: BTreeMap<String, u32> = BTreeMap::new();
         let mut active: BTreeMap<String, u32> = BTreeMap::new();
-        let mut phases: BTreeMap<RunId, Phase> = BTreeMap::new();
+        let mut ended_badly: BTreeSet<RunId> = BTreeSet::new();
         for row in &self.scope.query(columns, []).await.unwrap() {
             let run: RunId = row.parse(0).unwrap();
             let journal = roost_edge::runs::journal::page(&self.scope, run, 0)
@@ -24,7 +24,11 @@ impl World {
                 .unwrap();
             let state = allowed(&journal);
             let phase = Phase::from_name(row.text(1).unwrap()).unwrap();
-            phases.insert(run, phase);
+            let badly =
+                |event: &Event| matches!(event.body, EventBody::Failed { .. } | EventBody::Cancelled { .. });
+            if journal.iter().any(badly) {
+                ended_badly.insert(run);
+            }
             assert_eq!((state.phase, state.next_seq), (phase, row.unsigned(3).unwrap()));
             assert_eq!(
                 journal.last().unwrap().epoch.max(1),
@@ -50,7 +54,7 @@ impl World {
         }
         assert!(active.values().all(|runs| *runs == 1), "one active run per lane");
         for said in &self.said {
-            said.check(&mut places, &phases);
+            said.check(&mut places, &ended_badly);
         }
         assert_eq!(places, BTreeMap::new(), "nothing is anywhere that nobody wrote");
     }
@@ -58,8 +62,8 @@ impl World {
 
 impl Said {
     /// A message is in exactly one place, unless it was deleted, perhaps before it was read; an edit is in one, as long as a run
-    /// that was told of it is open or has ended well.
-    fn check(&self, places: &mut BTreeMap<String, u32>, phases: &BTreeMap<RunId, Phase>) {
+    /// that was told of it has not ended badly since, even if it was taken up again.
+    fn check(&self, places: &mut BTreeMap<String, u32>, ended_badly: &BTreeSet<RunId>) {
         let times = places.remove(&self.id).unwrap_or_default();
         assert!(
             times == 1 || self.deleted && times == 0,
@@ -67,7 +71,7 @@ impl Said {
         );
         for (text, told) in &self.edits {
             let times = places.remove(text).unwrap_or_default();
-            let counts = |run: &RunId| !matches!(phases[run], Phase::Failed | Phase::Cancelled);
+            let counts = |run: &RunId| !ended_badly.contains(run);
             let must = !self.deleted && told.iter().any(counts);
             assert!(
                 times == 1 || times == 0 && !must,

@@ -28,7 +28,7 @@ use crate::{
 
 use blocks::{pending, user_text, valid_blocks};
 pub use flaw::{Flaw, flaws};
-pub use phase::{IllegalEvent, Phase, Waits};
+pub use phase::{IllegalEvent, Phase, Waits, fails_again};
 use told::{LastWord, told};
 
 /// What a torn tool call is answered with.
@@ -168,6 +168,11 @@ impl RunState {
             self.crashes = 0;
         } else if self.phase == Phase::Running && matches!(event, EventBody::Leased { .. }) {
             self.crashes += 1;
+        }
+        if self.phase == Phase::Failed {
+            // Whoever lets it go on has mended what was wrong: it is tried as often as before.
+            self.model_failures = 0;
+            self.parks = 0;
         }
         self.phase = phase;
         self.cost = self.cost + event.cost();

@@ -1,7 +1,8 @@
 //! Where a run stands, and which events may follow from there.
 //!
 //! Invariant: a journal holds no event that [`Phase::after`] refuses. `parked` waits for a moment, `waiting` for a person: who
-//! waits for a person is leased to nobody before a `resumed`.
+//! waits for a person is leased to nobody before a `resumed`. What has ended stays so, but that a person may let a failed run
+//! go on: by the same `resumed`.
 
 use crate::event::EventBody;
 
@@ -45,6 +46,12 @@ pub struct IllegalEvent {
     pub event: &'static str,
 }
 
+/// Whether a run that failed by this code would fail by it again however often it is tried: what led there is in its journal,
+/// and stays. It has had what its agent's limits give one run, or the model has declined.
+pub fn fails_again(code: &str) -> bool {
+    matches!(code, "turn_limit" | "cost_limit" | "model_refused")
+}
+
 impl Phase {
     /// All of them.
     pub const ALL: [Self; 7] = [
@@ -75,7 +82,7 @@ impl Phase {
         Self::ALL.into_iter().find(|phase| phase.as_str() == name)
     }
 
-    /// No event can follow.
+    /// It has ended: no event follows, but for a `resumed` where it failed.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -93,9 +100,8 @@ impl Phase {
             }
             (Self::Queued | Self::Running | Self::Parked, E::Paused { .. }) => Some(Self::Waiting),
             (Self::Running, E::Asked { .. } | E::Poisoned { .. }) => Some(Self::Waiting),
-            (Self::Waiting | Self::Parked, E::Resumed { .. }) | (Self::Running, E::Released { .. }) => {
-                Some(Self::Queued)
-            }
+            (Self::Waiting | Self::Parked | Self::Failed, E::Resumed { .. })
+            | (Self::Running, E::Released { .. }) => Some(Self::Queued),
             (Self::Running, E::Completed { .. }) => Some(Self::Completed),
             (Self::Running, E::Failed { .. }) => Some(Self::Failed),
             (Self::Running, E::Parked { .. }) => Some(Self::Parked),

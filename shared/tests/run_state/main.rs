@@ -97,7 +97,7 @@ fn legal(from: Phase, kind: &str) -> Option<Phase> {
         "cancelled" if alive || from == Phase::Waiting => Some(Phase::Cancelled),
         "paused" if alive => Some(Phase::Waiting),
         "asked" | "poisoned" if running => Some(Phase::Waiting),
-        "resumed" if matches!(from, Phase::Waiting | Phase::Parked) => Some(Phase::Queued),
+        "resumed" if matches!(from, Phase::Waiting | Phase::Parked | Phase::Failed) => Some(Phase::Queued),
         "completed" if running => Some(Phase::Completed),
         "failed" if running => Some(Phase::Failed),
         "parked" if running => Some(Phase::Parked),
@@ -235,6 +235,40 @@ proptest! {
         };
         prop_assert_eq!(left, expected);
     }
+}
+
+#[test]
+fn a_failed_run_goes_on_where_it_stood_and_is_tried_as_often_as_before() {
+    let failing = || EventBody::ModelFailed {
+        code: "x".into(),
+        message: "x".into(),
+        retry_in_ms: None,
+        usage: Usage::default(),
+        cost: MicroUsd(0),
+    };
+    let mut state = RunState::fold(&journal(vec![
+        answer(vec![call("a")], StopReason::ToolUse, Usage::default()),
+        finished("a"),
+        failing(),
+        failing(),
+    ]))
+    .unwrap();
+    let before = state.clone();
+    for event in [
+        EventBody::Failed {
+            code: "x".into(),
+            message: "x".into(),
+        },
+        EventBody::Resumed { by: "ann".into() },
+        EventBody::Leased { runner: "r".into() },
+    ] {
+        state.apply(&event);
+    }
+    assert_eq!((before.model_failures, state.model_failures), (2, 0));
+    assert_eq!(
+        (state.next(), state.transcript()),
+        (Next::CallModel, before.transcript())
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod world;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use roost_edge::runs::control;
 use roost_runner::standin::model::{Fault, Recorded};
 use roost_tests::{WasmtimeServe, Workerd};
 use serde_json::Value;
@@ -108,9 +109,13 @@ async fn what_goes_wrong_stands_in_the_run() {
 
     world.model.fail_next(Fault::RefuseKey);
     world.say(&url, 2..3).await;
-    world
+    let run = world
         .until_found(
             "SELECT id FROM runs WHERE workspace_id = ?1 AND phase = 'failed' AND outcome = 'model_key_refused'",
         )
         .await;
+    let (edge, scope) = (&world.office.edge, &world.office.scope);
+    let done = control::resume(edge, scope, run.parse().unwrap(), "a user").await;
+    assert_eq!(done.unwrap(), control::Outcome::Now);
+    world.replies(2..3).await;
 }

@@ -42,6 +42,7 @@ pub(super) struct Timeline {
     until: Option<UnixMillis>,
     waits: Option<Waits>,
     question: Option<Question>,
+    failure: Option<String>,
     runner: Option<String>,
     open: Vec<OpenCall>,
     last: Option<Turn>,
@@ -76,6 +77,7 @@ impl Timeline {
             until: None,
             waits: None,
             question: None,
+            failure: None,
             runner: None,
             open: Vec::new(),
             last: None,
@@ -87,7 +89,7 @@ impl Timeline {
         self.next_seq
     }
 
-    /// Whether no event can follow.
+    /// Whether no event follows by itself.
     pub(super) fn is_over(&self) -> bool {
         self.phase.is_terminal()
     }
@@ -99,6 +101,7 @@ impl Timeline {
             phase: self.phase,
             waits: self.waits.filter(|_| self.phase == Phase::Waiting),
             question: self.question.clone().filter(|_| self.phase == Phase::Waiting),
+            failure: self.failure.clone().filter(|_| self.phase == Phase::Failed),
             cancel_asked_by: None,
             pause_asked_by: None,
         }
@@ -166,7 +169,12 @@ impl Timeline {
                 entries.extend(self.silenced(reply));
                 entries.push(self.entry(&id, event.at, "end", &told(&self.agent, &event.body)));
             }
-            body => entries.push(self.entry(&id, event.at, class(body), &told(&self.agent, body))),
+            body => {
+                if let EventBody::Failed { code, .. } = body {
+                    self.failure = Some(code.clone());
+                }
+                entries.push(self.entry(&id, event.at, class(body), &told(&self.agent, body)));
+            }
         }
         entries
     }
