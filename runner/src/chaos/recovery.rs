@@ -5,7 +5,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use roost_shared::event::EventBody;
+use roost_shared::{
+    event::{Event, EventBody},
+    run::Phase,
+};
 use serde::Serialize;
 
 use super::{
@@ -58,7 +61,7 @@ pub struct Recovery {
     pub killed: Spans,
     /// Runner killed → its run is leased again, while edge and database were whole.
     pub leased_seen: Spans,
-    /// The same of runs that had got no further since an earlier crash, and are held back for it.
+    /// The same of runs that had lost a runner before and got no further since: they are held back for it.
     pub held_back: Spans,
     /// Runner stopped → its run is leased again: nothing closes, so the lease has to run out.
     pub stopped: Spans,
@@ -71,8 +74,8 @@ pub fn measure(history: &History) -> Recovery {
     for struck in &history.struck {
         match struck.fault {
             Fault::KillRunner => {
-                for told in driven(history, struck) {
-                    let is_held_back = has_crashed_before(told, struck.at);
+                for (told, held) in driven(history, struck) {
+                    let is_held_back = held.crashes > 0;
                     let lease = next_lease(told, struck.at);
                     if let Some(at) = lease.filter(|at| is_seen(history, struck.at..=*at)) {
                         let spans = if is_held_back { &mut held_back } else { &mut leased };
@@ -87,7 +90,7 @@ pub fn measure(history: &History) -> Recovery {
                 }
             }
             Fault::ZombieRunner => {
-                for told in driven(history, struck) {
+                for (told, _) in driven(history, struck) {
                     if let Some(at) = next_lease(told, struck.at).filter(|at| *at < struck.until) {
                         stopped.push(at - struck.at);
                     }
@@ -105,36 +108,53 @@ pub fn measure(history: &History) -> Recovery {
     }
 }
 
-/// The runs that the runner drove at that moment.
-fn driven<'a>(history: &'a History, struck: &'a Struck) -> impl Iterator<Item = &'a Told> {
-    history.runs.iter().filter(|told| {
-        let before = told.journal.iter().take_while(|event| event.at.0 <= struck.at);
-        let mut driver = None;
-        for event in before {
-            match &event.body {
-                EventBody::Leased { runner } => driver = Some(runner.as_str()),
-                EventBody::Parked { .. }
-                | EventBody::Released { .. }
-                | EventBody::Completed { .. }
-                | EventBody::Failed { .. } => driver = None,
-                _ => {}
-            }
-        }
-        // A runner's process is named after its part and the number of its start, or after its part alone.
-        driver.is_some_and(|driver| {
-            let rest = driver.strip_prefix(struck.target.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        })
-    })
+/// The lease a run was under at a moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Held<'a> {
+    /// The runner's process: named after its part and the number of its start, or after its part alone.
+    runner: &'a str,
+    since: i64,
+    /// Leases that had ended without a word since the run last got further, counted as the edge does: the next lease of such
+    /// a run is held back 2 s, then 8 s, then 32 s, so that it takes no runner after the other with it.
+    crashes: u32,
 }
 
-/// Whether the lease that ended then was not the first in a row to end without a word and without progress: such a run is held
-/// back 2 s, then 8 s, then 32 s, so that it takes no runner after the other with it.
-fn has_crashed_before(told: &Told, at: i64) -> bool {
-    let before: Vec<_> = told.journal.iter().take_while(|event| event.at.0 <= at).collect();
-    let since_progress = before.iter().rev().take_while(|event| !event.body.is_progress());
-    let leases = since_progress.filter(|event| matches!(event.body, EventBody::Leased { .. }));
-    leases.count() > 1
+impl<'a> Held<'a> {
+    fn at(journal: &'a [Event], at: i64) -> Option<Self> {
+        let (mut phase, mut lease, mut crashes) = (Phase::Queued, None, 0);
+        for event in journal.iter().take_while(|event| event.at.0 <= at) {
+            if let EventBody::Leased { runner } = &event.body {
+                crashes += u32::from(phase == Phase::Running);
+                lease = Some((runner.as_str(), event.at.0));
+            } else if event.body.is_progress() {
+                crashes = 0;
+            }
+            phase = phase.after(&event.body).unwrap_or(phase);
+        }
+        let (runner, since) = lease.filter(|_| phase == Phase::Running)?;
+        Some(Self {
+            runner,
+            since,
+            crashes,
+        })
+    }
+
+    fn is_by(&self, part: &str) -> bool {
+        let rest = self.runner.strip_prefix(part);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
+/// The runs that the struck process drove at that moment. What an earlier process of this part held when it was killed counts
+/// for that kill alone.
+fn driven<'a>(history: &'a History, struck: &'a Struck) -> impl Iterator<Item = (&'a Told, Held<'a>)> {
+    let earlier = history.struck.iter().filter(|other| {
+        other.fault == Fault::KillRunner && other.target == struck.target && other.at < struck.at
+    });
+    let begun = earlier.map(|kill| kill.at).max().unwrap_or(i64::MIN);
+    let held = |told: &'a Told| Some((told, Held::at(&told.journal, struck.at)?));
+    let runs = history.runs.iter().filter_map(held);
+    runs.filter(move |(_, held)| held.is_by(&struck.target) && held.since > begun)
 }
 
 fn next_lease(told: &Told, after: i64) -> Option<i64> {
@@ -187,4 +207,48 @@ fn is_seen(history: &History, span: RangeInclusive<i64>) -> bool {
 pub fn ms(ms: i64) -> String {
     let span = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
     format!("{:.2} s", span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use roost_shared::UnixMillis;
+
+    use super::*;
+
+    fn journal(bodies: impl IntoIterator<Item = EventBody>) -> Vec<Event> {
+        let event = |(seq, body)| Event {
+            seq,
+            epoch: 1,
+            at: UnixMillis(i64::try_from(seq).unwrap()),
+            body,
+        };
+        (0..).zip(bodies).map(event).collect()
+    }
+
+    fn leased(runner: &str) -> EventBody {
+        EventBody::Leased {
+            runner: runner.into(),
+        }
+    }
+
+    /// As the edge counts: the lease that got further and then ended without a word is one of them.
+    #[test]
+    fn crashes_are_counted_since_the_run_last_got_further() {
+        let further = || EventBody::Compacted {
+            summary: String::new(),
+            cost: Default::default(),
+            usage: Default::default(),
+        };
+        let crashes = |bodies: Vec<EventBody>| Held::at(&journal(bodies), 100).map(|held| held.crashes);
+        let (one, two, three) = (leased("one"), leased("two"), leased("three"));
+        assert_eq!(crashes(vec![one.clone()]), Some(0));
+        assert_eq!(crashes(vec![one.clone(), further(), two.clone()]), Some(1));
+        assert_eq!(crashes(vec![one.clone(), two.clone(), three]), Some(2));
+        assert_eq!(crashes(vec![one.clone(), two.clone(), further()]), Some(0));
+        let released = EventBody::Released {
+            reason: String::new(),
+        };
+        assert_eq!(crashes(vec![one.clone(), released.clone(), two]), Some(0));
+        assert_eq!(crashes(vec![one, released]), None);
+    }
 }
