@@ -19,7 +19,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(5);
 /// Where requests end: how often those who asked look whether it is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Who is at work, by workspace, and what was asked for.
+/// Who is at work, by workspace, and what was asked for: of those workspaces alone in which somebody is.
 #[derive(Clone, Default)]
 pub(crate) struct AtATime {
     works: Arc<Mutex<HashMap<Arc<str>, Work>>>,
@@ -34,6 +34,8 @@ struct Work {
     asked: u64,
     /// How many of those were asked for before it was last done.
     done: u64,
+    /// Those who asked and are still here. Once there are none it is forgotten.
+    askers: usize,
     /// Who is at it, and since when.
     turn: Option<(u64, UnixMillis)>,
 }
@@ -107,6 +109,7 @@ impl AtATime {
         } else if self.longest.is_none() {
             return None;
         }
+        work.askers += 1;
         Some(Asker {
             all: self.clone(),
             workspace,
@@ -119,7 +122,9 @@ impl AtATime {
 impl Asker {
     fn next(&mut self, now: UnixMillis) -> Next {
         let mut works = self.all.works();
-        let work = works.entry(self.workspace.clone()).or_default();
+        let Some(work) = works.get_mut(&self.workspace) else {
+            return Next::Nothing;
+        };
         let in_time = |begun: UnixMillis| self.all.longest.is_none_or(|longest| now.since(begun) < longest);
         if let Some(covered) = self.covers.take() {
             work.done = work.done.max(covered);
@@ -149,10 +154,16 @@ impl Asker {
 impl Drop for Asker {
     /// A host may drop background work at any time.
     fn drop(&mut self) {
-        if let Some(work) = self.all.works().get_mut(&self.workspace)
-            && work.turn.is_some_and(|(number, _)| number == self.number)
-        {
+        let mut works = self.all.works();
+        let Some(work) = works.get_mut(&self.workspace) else {
+            return;
+        };
+        if work.turn.is_some_and(|(number, _)| number == self.number) {
             work.turn = None;
+        }
+        work.askers = work.askers.saturating_sub(1);
+        if work.askers == 0 {
+            works.remove(&self.workspace);
         }
     }
 }
@@ -192,6 +203,24 @@ mod tests {
         assert_eq!(third.next(late), Next::Look);
         assert_eq!(second.next(late), Next::Nothing);
         assert_eq!(third.next(late), Next::Nothing);
+    }
+
+    #[test]
+    fn a_workspace_in_which_nobody_is_at_work_is_forgotten() {
+        for all in [AtATime::default(), AtATime::default().among_requests()] {
+            for number in 0..100 {
+                let mut first = all.ask(&format!("w{number}"), NOW).unwrap();
+                let beside = all.ask(&format!("w{number}"), NOW);
+                assert_eq!(first.next(NOW), Next::Work);
+                assert_eq!(first.next(NOW), Next::Nothing);
+                drop(first);
+                assert_eq!(all.works().len(), usize::from(beside.is_some()));
+                if let Some(mut beside) = beside {
+                    assert_eq!(beside.next(NOW), Next::Nothing, "it was done for it, too");
+                }
+            }
+            assert!(all.works().is_empty());
+        }
     }
 
     #[test]
