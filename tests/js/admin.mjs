@@ -127,10 +127,13 @@ async function watchARun({ page, secret, hook, token }) {
   await page.getByText("Show all: 60 lines").click();
   await page.getByText("line 30").waitFor();
 
-  await append(token, run, 5, [answer([text("The disk is full.")], "end_turn"), { type: "completed", reply: "The disk is full." }]);
+  const reply = "The **disk** is full. <b onclick=alert(1)>[Really](javascript:alert(1))";
+  await append(token, run, 5, [answer([text(reply)], "end_turn"), { type: "completed", reply }]);
   await page.getByText("Ada replied").waitFor();
   await page.getByRole("heading", { name: "What was sent" }).waitFor();
-  assert.equal(await page.getByText("The disk is full.").count(), 1, "the reply is shown once");
+  assert.equal(await page.getByText("The disk is full. <b onclick").count(), 1, "the reply is shown once, what is HTML as it was written");
+  assert.equal(await page.locator(".markdown strong").textContent(), "disk");
+  assert.equal(await page.locator(".markdown a, .markdown b").count(), 0);
   assert.equal(await page.getByText("Cancel the run").count(), 0);
   assert.ok(await page.evaluate(() => window.stayed), "the page was not loaded again");
   const entries = await page.locator("#timeline > li").evaluateAll((list) => list.map((entry) => entry.id));

@@ -17,6 +17,7 @@ mod layout;
 mod list;
 mod live;
 mod login;
+mod markdown;
 mod notices;
 mod run;
 mod runners;

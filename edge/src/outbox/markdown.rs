@@ -27,7 +27,7 @@ pub(super) struct Run {
 }
 
 /// The markdown that is understood: CommonMark with strike-through, tables and task lists, as on GitHub.
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS
 }
 

@@ -12,7 +12,7 @@ pub mod decide;
 mod generic;
 pub mod github;
 pub(crate) mod health;
-mod markdown;
+pub(crate) mod markdown;
 pub(crate) mod pace;
 pub mod queue;
 pub mod split;

@@ -9,6 +9,7 @@ use roost_shared::{
 
 use super::super::{
     layout::sentence,
+    markdown::markdown,
     show::{self, prose},
     text,
 };
@@ -44,7 +45,7 @@ pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
                 "Its window was filling: all before this was replaced by a summary. "
                 span.muted { (spent(*usage)) ", " (text::money(*cost)) }
             }
-            details { summary { "The summary, by " bdi { (agent) } } (prose(summary)) }
+            details { summary { "The summary, by " bdi { (agent) } } (markdown(summary)) }
         },
         EventBody::Parked { until, reason } => html! {
             p.line { "Sleeps until " (show::moment(*until)) ". " (sentence(reason)) }
@@ -80,7 +81,7 @@ pub(super) fn told(agent: &str, body: &EventBody) -> Markup {
         }
         EventBody::Completed { reply } => html! {
             @match reply.as_deref().filter(|reply| !reply.trim().is_empty()) {
-                Some(reply) => { p.line { strong { bdi { (agent) } } " replied" } (prose(reply)) }
+                Some(reply) => { p.line { strong { bdi { (agent) } } " replied" } (markdown(reply)) }
                 None => p.line { strong { "Done." } " There was nothing to say." }
             }
         },
@@ -184,7 +185,7 @@ pub(super) fn answered(number: u64, answer: &Answer) -> Markup {
                 Block::Thinking { .. } | Block::RedactedThinking { .. } => {
                     p.muted { "It thought; the provider keeps what." }
                 }
-                Block::Text { text } if !text.trim().is_empty() => (prose(text)),
+                Block::Text { text } if !text.trim().is_empty() => (markdown(text)),
                 Block::Text { .. } | Block::ToolCall(_) | Block::ToolResult(_) => {}
             }
         }
