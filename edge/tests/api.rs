@@ -224,12 +224,12 @@ async fn a_stream_sees_what_another_process_writes_and_ends_with_the_token() {
     let elsewhere = async {
         tokio::task::yield_now().await;
         write(
-            "INSERT INTO events (run_id, seq, workspace_id, epoch, at, body) SELECT id, 1, workspace_id, 1, 1, \
+            "/* all */ INSERT INTO events (run_id, seq, workspace_id, epoch, at, body) SELECT id, 1, workspace_id, 1, 1, \
              '{\"type\":\"leased\",\"runner\":\"afar\"}' FROM runs",
         )
         .await
         .unwrap();
-        write("UPDATE runs SET next_seq = 2, phase = 'running'")
+        write("/* all */ UPDATE runs SET next_seq = 2, phase = 'running'")
             .await
             .unwrap();
     };

@@ -19,7 +19,7 @@ use roost_edge::db;
 use serde_json::{Value, json};
 
 /// What is due at once when every lease has ended without a word.
-const ALL_TORN: &str = "UPDATE runs SET due_at = 0 WHERE workspace_id = ?1 AND phase = 'running'";
+const ALL_TORN: &str = "/* all */ UPDATE runs SET due_at = 0 WHERE workspace_id = ?1 AND phase = 'running'";
 
 async fn take(t: &TestEdge, room: u32) -> Vec<Value> {
     let (_, answer) = t.runner("/poll", json!({"runner": "one", "room": room})).await;
@@ -83,7 +83,7 @@ async fn after_an_outage_runs_come_back_bit_by_bit_and_the_often_torn_last() {
         t.say(&format!("e{number}"), &format!("c{number}"), "hello").await;
     }
     assert_eq!(take(&t, 64).await.len(), 20);
-    let once_before = "UPDATE runs SET due_at = 0, crashes = (work_item_id = (SELECT min(work_item_id) FROM runs)) \
+    let once_before = "/* all */ UPDATE runs SET due_at = 0, crashes = (work_item_id = (SELECT min(work_item_id) FROM runs)) \
                        WHERE workspace_id = ?1";
     outage(&t, once_before, []).await;
     t.say("fresh", "fresh", "hello").await;
@@ -122,7 +122,7 @@ async fn what_lost_its_runner_at_once_comes_back_in_steps_and_in_turns() {
     }
     outage(
         &t,
-        "UPDATE runs SET due_at = (agent_id <> ?2) WHERE workspace_id = ?1",
+        "/* all */ UPDATE runs SET due_at = (agent_id <> ?2) WHERE workspace_id = ?1",
         [ada.id.into()],
     )
     .await;
@@ -173,7 +173,7 @@ async fn a_crowd_of_torn_runs_and_a_crowd_of_fresh_ones_hold_up_none_of_the_othe
     say_in(&t, 200..300).await;
     outage(
         &t,
-        "UPDATE runs SET due_at = CASE phase WHEN 'queued' THEN 0 ELSE 1 END, crashes = 0 WHERE workspace_id = ?1",
+        "/* all */ UPDATE runs SET due_at = CASE phase WHEN 'queued' THEN 0 ELSE 1 END, crashes = 0 WHERE workspace_id = ?1",
         [],
     )
     .await;

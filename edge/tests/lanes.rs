@@ -150,19 +150,21 @@ async fn a_debounce_joins_what_comes_within_it_and_has_an_end() {
     let scope = t.edge.scope(DEFAULT_WORKSPACE);
     let wait = async || {
         let rows = scope
-            .query("SELECT due_at - created_at FROM runs WHERE workspace_id = ?1", [])
+            .query(
+                "/* all */ SELECT due_at - created_at FROM runs WHERE workspace_id = ?1",
+                [],
+            )
             .await
             .unwrap();
         rows[0].integer(0).unwrap()
     };
     assert!((60_000..70_000).contains(&wait().await));
     // However long they go on, it begins.
-    let earlier =
-        "UPDATE runs SET created_at = created_at - 595000, due_at = due_at - 59000 WHERE workspace_id = ?1";
+    let earlier = "/* all */ UPDATE runs SET created_at = created_at - 595000, due_at = due_at - 59000 WHERE workspace_id = ?1";
     scope.write(vec![scope.sql(earlier, [])]).await.unwrap();
     t.say("e3", "c1", "three").await;
     assert_eq!(wait().await, 600_000);
-    let due = "UPDATE runs SET due_at = 0 WHERE workspace_id = ?1";
+    let due = "/* all */ UPDATE runs SET due_at = 0 WHERE workspace_id = ?1";
     scope.write(vec![scope.sql(due, [])]).await.unwrap();
     let (_, after) = t.say("e4", "c1", "four").await;
     assert_ne!(
@@ -220,7 +222,7 @@ async fn a_run_that_ends_every_runner_is_kept_from_them_until_somebody_resumes_i
     t.say("e1", "c1", "one").await;
     let scope = t.edge.scope(DEFAULT_WORKSPACE);
     let later = async || {
-        let later = "UPDATE runs SET due_at = due_at - 100000 WHERE workspace_id = ?1 AND phase = 'running'";
+        let later = "/* all */ UPDATE runs SET due_at = due_at - 100000 WHERE workspace_id = ?1 AND phase = 'running'";
         scope.write(vec![scope.sql(later, [])]).await.unwrap();
     };
     let (run, _) = lease(&t).await;
@@ -251,7 +253,7 @@ async fn a_run_that_ends_every_runner_is_kept_from_them_until_somebody_resumes_i
     control::resume(&t.edge, &scope, id, "a user").await.unwrap();
     let rows = scope
         .query(
-            "SELECT phase, crashes FROM runs WHERE workspace_id = ?1 AND crashes = 0 AND phase = 'queued'",
+            "/* all */ SELECT phase, crashes FROM runs WHERE workspace_id = ?1 AND crashes = 0 AND phase = 'queued'",
             [],
         )
         .await
@@ -302,8 +304,7 @@ async fn a_paused_run_keeps_its_lane_and_is_given_up_in_the_end() {
     let (status, answer) = t.runner(&path, paused).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     t.runner("/tick", json!({})).await;
-    let events =
-        "SELECT body ->> '$.reason' FROM events WHERE workspace_id = ?1 AND body ->> '$.type' = 'cancelled'";
+    let events = "/* all */ SELECT body ->> '$.reason' FROM events WHERE workspace_id = ?1 AND body ->> '$.type' = 'cancelled'";
     let rows = scope.query(events, []).await.unwrap();
     assert_eq!(rows[0].text(0).unwrap(), "nobody resumed it within 30 days");
     // What it had not read is not lost with it.

@@ -69,7 +69,8 @@ async fn an_old_payload_is_removed_when_no_run_needs_it_and_its_event_stays_know
     }
     let with_payload = async || {
         let scope = t.edge.scope(DEFAULT_WORKSPACE);
-        let sql = "SELECT count(*) FROM deliveries WHERE workspace_id = ?1 AND removed_after IS NULL";
+        let sql =
+            "/* all */ SELECT count(*) FROM deliveries WHERE workspace_id = ?1 AND removed_after IS NULL";
         scope.query(sql, []).await.unwrap()[0].integer(0).unwrap()
     };
     // The open run's own, and those that joined it.

@@ -84,25 +84,24 @@ pub struct Replayed {
 
 macro_rules! select_effects {
     ($tail:literal) => {
-        select_effects!("", $tail)
+        select_effects!("WHERE workspace_id = ?1 ", $tail)
     };
-    ($index:literal, $($tail:literal),+) => {
+    ($where:literal, $($tail:literal),+) => {
         concat!(
             "SELECT id, integration_id, run_id, effect, state, attempts, due_at, external_id, code, reason, created_at, ",
             "updated_at FROM effects ",
-            $index,
-            " WHERE workspace_id = ?1 ",
+            $where,
             $($tail),+
         )
     };
 }
 
 macro_rules! page_of_effects {
-    ($index:literal, $state:literal) => {
+    ($where:literal, $of:literal) => {
         select_effects!(
-            $index,
-            "AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR run_id = ?3) ",
-            $state,
+            $where,
+            " AND (?2 IS NULL OR id < ?2) ",
+            $of,
             " AND (?5 IS NULL OR integration_id = ?5) ORDER BY id DESC LIMIT ?6"
         )
     };
@@ -175,13 +174,24 @@ pub(crate) async fn page(person: &Person, query: &Query) -> Result<Page<EffectVi
         cursor: query.cursor,
         limit: query.limit,
     };
-    // What ended badly is rare and has an index of its own; a run's effects are few.
-    let sql = match query.state.as_deref() {
-        Some("failed" | "unknown") if query.run.is_none() => page_of_effects!(
-            "INDEXED BY effects_dead",
-            "AND state = ?4 AND state IN ('failed', 'unknown')"
+    // A run's effects are few, and so are those that ended badly or are still to be sent. All others are walked from the newest.
+    let sql = match (query.run, query.state.as_deref()) {
+        (Some(_), _) => page_of_effects!(
+            "INDEXED BY effects_run WHERE workspace_id = ?1",
+            "AND run_id = ?3 AND (?4 IS NULL OR state = ?4)"
         ),
-        _ => page_of_effects!("", "AND (?4 IS NULL OR state = ?4)"),
+        (None, Some("failed" | "unknown")) => page_of_effects!(
+            "INDEXED BY effects_dead WHERE workspace_id = ?1",
+            "AND ?3 IS NULL AND state = ?4 AND state IN ('failed', 'unknown')"
+        ),
+        (None, Some("pending" | "sending")) => page_of_effects!(
+            "INDEXED BY effects_due WHERE workspace_id = ?1",
+            "AND ?3 IS NULL AND state = ?4 AND due_at IS NOT NULL"
+        ),
+        (None, _) => page_of_effects!(
+            "WHERE +workspace_id = ?1",
+            "AND ?3 IS NULL AND (?4 IS NULL OR state = ?4)"
+        ),
     };
     let arguments = [
         position.cursor.into(),

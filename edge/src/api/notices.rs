@@ -94,8 +94,9 @@ fn no_runner(edge: &Edge, scope: &Scope) -> Counting {
         kind: "no_runner",
         statement: scope.sql(
             "SELECT count(*), min(due_at) FROM (SELECT due_at FROM runs INDEXED BY runs_due WHERE workspace_id = ?1 \
-             AND due_at <= ?2 AND phase IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM runners n \
-             WHERE n.workspace_id = ?1 AND n.seen_at > ?2) LIMIT ?3 + 0)",
+             AND agent_id IN (SELECT id FROM agents WHERE workspace_id = ?1) AND phase IN ('queued', 'running') \
+             AND due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.seen_at > ?2) \
+             LIMIT ?3 + 0)",
             [(edge.now() - PRESENT).into(), COUNTED.into()],
         ),
         message: |count| match count {

@@ -185,9 +185,13 @@ macro_rules! select_page {
 /// in the order of the ids.
 fn select_page(phase: Option<Phase>) -> &'static str {
     match phase {
-        Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting) => {
-            select_page!("INDEXED BY runs_due", "AND r.due_at IS NOT NULL")
-        }
+        // Thousands may be queued: the newest are found in the index alone, before anything is read of them.
+        Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting) => select_runs!(
+            "AND r.id IN (SELECT q.id FROM runs q INDEXED BY runs_due WHERE q.workspace_id = ?1 AND q.agent_id IN \
+             (SELECT id FROM agents WHERE workspace_id = ?1) AND q.phase = ?3 AND q.due_at IS NOT NULL \
+             AND (?4 IS NULL OR q.agent_id = ?4) AND (?2 IS NULL OR q.id < ?2) ORDER BY q.id DESC LIMIT ?5) \
+             ORDER BY r.id DESC"
+        ),
         Some(Phase::Failed | Phase::Cancelled) => select_page!(
             "INDEXED BY runs_ended_badly",
             "AND r.phase = ?3 AND r.phase IN ('failed', 'cancelled')"
@@ -363,7 +367,7 @@ mod tests {
             let steps = plan(&scope, phase).await;
             let runs = match phase {
                 Some(Phase::Queued | Phase::Running | Phase::Parked | Phase::Waiting) => {
-                    "SEARCH r USING INDEX runs_due (workspace_id=?)"
+                    "SEARCH r USING PRIMARY KEY (id=?)"
                 }
                 Some(Phase::Failed | Phase::Cancelled) => {
                     "SEARCH r USING INDEX runs_ended_badly (workspace_id=? AND phase=?)"

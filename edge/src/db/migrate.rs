@@ -31,6 +31,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/0008_due_by_phase.sql"),
     ),
     ("0009_turns", include_str!("../../../migrations/0009_turns.sql")),
+    (
+        "0010_by_workspace",
+        include_str!("../../../migrations/0010_by_workspace.sql"),
+    ),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

@@ -13,7 +13,7 @@ use roost_shared::{
 use crate::db::{Scope, Statement, Value};
 
 /// Renews the held leases but for those that were renewed, or taken, a short span ago: a busy runner polls hundreds of times a
-/// second.
+/// second. The list is walked and each run of it looked up: what else is due, however much, is not looked at.
 pub(super) fn renew(
     scope: &Scope,
     request: &PollRequest,
@@ -21,8 +21,9 @@ pub(super) fn renew(
     fresh: Duration,
 ) -> Statement {
     scope.sql(
-        "UPDATE runs SET due_at = ?2 FROM json_each(?3) AS held WHERE runs.workspace_id = ?1 AND runs.phase = 'running' \
-         AND runs.runner = ?4 AND runs.id = held.value ->> 0 AND runs.epoch = held.value ->> 1 AND runs.due_at < ?5",
+        "UPDATE runs SET due_at = ?2 WHERE id IN (SELECT r.id FROM json_each(?3) AS held CROSS JOIN runs r \
+         ON r.id = held.value ->> 0 AND r.epoch = held.value ->> 1 WHERE r.workspace_id = ?1 AND r.phase = 'running' \
+         AND r.runner = ?4 AND r.due_at < ?5)",
         [
             lease_until.into(),
             held(request),

@@ -93,8 +93,8 @@ fn line(response: PresenceResponse) -> Bytes {
 /// Ends the leases of an earlier process of the same name: that process is gone.
 fn replaced(scope: &Scope, request: &PresenceRequest, now: UnixMillis) -> Statement {
     scope.sql(
-        "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND due_at > ?4 AND phase = 'running' AND runner = ?2 \
-         AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.process <> ?3) \
+        "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND agent_id IN (SELECT id FROM agents \
+         WHERE workspace_id = ?1) AND phase = 'running' AND due_at > ?4 AND runner = ?2 AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.process <> ?3) \
          RETURNING id",
         [
             request.runner.as_str().into(),
@@ -221,8 +221,8 @@ impl Gone {
 
     fn lapse(&self) -> Statement {
         self.scope.sql(
-            "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND due_at > ?4 AND phase = 'running' AND runner = ?2 \
-             AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.presence = ?3) \
+            "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND agent_id IN (SELECT id FROM agents \
+             WHERE workspace_id = ?1) AND phase = 'running' AND due_at > ?4 AND runner = ?2 AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.presence = ?3) \
              RETURNING id",
             [
                 self.runner.as_str().into(),

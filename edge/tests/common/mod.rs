@@ -8,6 +8,7 @@
 
 pub mod browser;
 pub mod github;
+pub mod plans;
 
 use std::{
     sync::{
@@ -89,6 +90,7 @@ impl TestEdge {
             .unwrap();
         let mut settings = Settings::new("http://127.0.0.1");
         adjust(&mut settings);
+        ports.database = Arc::new(plans::Planned::new(ports.database));
         let edge = Edge::new(ports, settings, &MasterKey::from_bytes([5; 32]));
         let runner_token = runner_token(&edge, DEFAULT_WORKSPACE);
         Self {

@@ -13,7 +13,7 @@ use crate::world::{Said, World};
 impl World {
     /// Holds at every moment.
     pub(crate) async fn check(&self) {
-        let columns = "SELECT id, phase, waits, next_seq, epoch, crashes, conversation_id FROM runs WHERE workspace_id = ?1";
+        let columns = "/* all */ SELECT id, phase, waits, next_seq, epoch, crashes, conversation_id FROM runs WHERE workspace_id = ?1";
         let mut places: BTreeMap<String, u32> = BTreeMap::new();
         let mut active: BTreeMap<String, u32> = BTreeMap::new();
         let mut ended_badly: BTreeSet<RunId> = BTreeSet::new();

@@ -78,6 +78,15 @@ pub(super) async fn forget_queued(office: &Office) {
     execute(office, "DELETE FROM runs WHERE phase = 'queued'".to_owned()).await;
 }
 
+/// Puts runs that have ended to sleep for a day, until `count` sleep.
+pub(super) async fn put_to_sleep(office: &Office, count: u32) {
+    let sql = format!(
+        "UPDATE runs SET phase = 'parked', due_at = (SELECT max(updated_at) FROM runs) + 86400000 WHERE id IN (SELECT id \
+         FROM runs WHERE phase = 'completed' ORDER BY id LIMIT {count} - (SELECT count(*) FROM runs WHERE phase = 'parked'))"
+    );
+    execute(office, sql).await;
+}
+
 async fn copy(office: &Office, tables: &[(&str, &[&str])], numbers: std::ops::Range<u32>) {
     for (table, names) in tables {
         let columns = columns(office, table).await;

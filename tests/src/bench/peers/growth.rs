@@ -1,5 +1,5 @@
-//! The row `growth`: what an ack and a turn cost when there is ten, a hundred and more times as much: runs in the workspace,
-//! workspaces in the database, turns in the run.
+//! The row `growth`: what an ack and a turn cost when there is ten, a hundred and more times as much: runs in the workspace, ended
+//! or asleep, workspaces in the database, turns in the run.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -25,11 +25,12 @@ use crate::bench::{
     turn::{self, Noop},
 };
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(240);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often each size is measured.
 const TIMES: usize = 3;
 const RUNS: [u32; 3] = [1_000, 10_000, 100_000];
+const ASLEEP: [u32; 3] = RUNS;
 const WORKSPACES: [u32; 4] = [10, 100, 1_000, 10_000];
 const TURNS: [usize; 3] = [10, 100, 1_000];
 /// Events of one measurement of an ack, and the connections they come over.
@@ -53,8 +54,8 @@ pub(super) async fn row() -> Row {
     };
     Row {
         name: "growth",
-        question: "The same ack and the same turn on a native edge with more in its database: completed runs in the workspace, workspaces \
-                   beside it, turns that the run has behind it.",
+        question: "The same ack and the same turn on a native edge with more in its database: completed runs in the workspace, runs that \
+                   sleep there, workspaces beside it, turns that the run has behind it.",
         entries,
         notes: &[
             "Runs and workspaces are copies of real ones, made in SQL. Acks come over 8 connections, one after the other on each; turns \
@@ -133,6 +134,16 @@ async fn curves() -> Result<Vec<Curve>, String> {
         eprintln!("  {size} runs");
     }
     curves.push(Curve { what: "runs", points });
+    let mut points = Vec::new();
+    for size in ASLEEP {
+        plenty::put_to_sleep(&subject.office, size).await;
+        points.push((f64::from(size), measure(&subject, &mut numbers).await));
+        eprintln!("  {size} of them asleep");
+    }
+    curves.push(Curve {
+        what: "runs asleep",
+        points,
+    });
     curves.push(turns);
     Ok(curves)
 }
