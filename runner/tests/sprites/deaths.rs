@@ -9,11 +9,15 @@ use std::{
 
 use futures::future::join_all;
 use roost_runner::sprite::{FileErrorKind, Sprite, SpriteError, Sprites};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::fixture::TOKEN;
 
 const WRITERS: usize = 4;
+/// Answered writes after which the host dies, round by round.
+const DEATHS: [usize; 3] = [17, 24, 31];
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A host in a process of its own, which dies with this.
 struct Host(Child);
@@ -60,13 +64,27 @@ struct Answered {
     same: usize,
 }
 
+/// What the writers and the host's death know of each other.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fate {
+    /// Writes that were answered, of all writers.
+    answered: usize,
+    is_dead: bool,
+}
+
 /// Writes a new file, and the same file anew, by turns until the host is gone.
-async fn write(sprite: Sprite, writer: usize) -> Answered {
+async fn write(sprite: Sprite, writer: usize, fate: watch::Sender<Fate>) -> Answered {
     let mut answered = Answered::default();
-    // The client would try again for longer than a test should wait.
     let write = async |name: String, number| {
-        let written = sprite.write(&name, content(writer, number), None);
-        matches!(timeout(Duration::from_millis(500), written).await, Ok(Ok(())))
+        let mut death = fate.subscribe();
+        let written = tokio::select! {
+            written = sprite.write(&name, content(writer, number), None) => written.is_ok(),
+            // The client would try again for longer than a test should wait.
+            _ = death.wait_for(|fate| fate.is_dead) => false,
+        };
+        fate.send_modify(|fate| fate.answered += usize::from(written));
+        assert!(written || fate.borrow().is_dead, "{name} is refused by a host that lives");
+        written
     };
     loop {
         if !write(format!("new-{writer}/{}", answered.new), answered.new).await {
@@ -83,23 +101,24 @@ async fn write(sprite: Sprite, writer: usize) -> Answered {
 #[tokio::test]
 async fn what_was_answered_as_written_is_there_after_the_host_was_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut all = 0;
-    for round in 0..3 {
+    for (round, enough) in DEATHS.into_iter().enumerate() {
         let (host, sprites) = start(dir.path());
         let sprite = sprites.ensure(&format!("agent-{round}")).await.unwrap();
+        let (fate, mut seen) = watch::channel(Fate::default());
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| tokio::spawn(write(sprite.clone(), writer)))
+            .map(|writer| tokio::spawn(write(sprite.clone(), writer, fate.clone())))
             .collect();
-        // Death comes at no particular moment.
-        tokio::time::sleep(Duration::from_millis(150 + 70 * round)).await;
+        // The other writers are somewhere in the middle then.
+        let enough = seen.wait_for(|fate| fate.answered >= enough);
+        timeout(PATIENCE, enough).await.expect("the host writes").unwrap();
         drop(host);
+        fate.send_modify(|fate| fate.is_dead = true);
         let answered = join_all(writers).await;
 
         let (_host, sprites) = start(dir.path());
         let sprite = sprites.sprite(format!("agent-{round}"));
         for (writer, answered) in answered.into_iter().enumerate() {
             let answered = answered.unwrap();
-            all += answered.new + answered.same;
             for number in 0..answered.new {
                 let read = sprite.read(&format!("new-{writer}/{number}")).await.unwrap();
                 assert!(
@@ -128,5 +147,4 @@ async fn what_was_answered_as_written_is_there_after_the_host_was_killed() {
             }
         }
     }
-    assert!(all > 50, "{all} writes are too few to tell");
 }

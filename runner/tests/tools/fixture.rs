@@ -19,7 +19,8 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 pub(crate) const TOKEN: &str = "a token for tests";
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// What takes longer never comes; long enough for a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A journal of sessions; `refuse` makes it one of a run that was taken away.
 #[derive(Default)]
@@ -66,7 +67,10 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+        let mut config = HostConfig::new(dir.path(), TOKEN, env!("CARGO_BIN_EXE_roost"));
+        // Every connection that is cut may leave a shell behind, and how many of them there are at a time is a matter of speed.
+        config.limits.sessions = 2_048;
+        config.limits.processes = 8_192;
         let server = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
             host::serve(listener, config, stopped).await.unwrap();
