@@ -83,7 +83,10 @@ async fn write(sprite: Sprite, writer: usize, fate: watch::Sender<Fate>) -> Answ
             _ = death.wait_for(|fate| fate.is_dead) => false,
         };
         fate.send_modify(|fate| fate.answered += usize::from(written));
-        assert!(written || fate.borrow().is_dead, "{name} is refused by a host that lives");
+        assert!(
+            written || fate.borrow().is_dead,
+            "{name} is refused by a host that lives"
+        );
         written
     };
     loop {

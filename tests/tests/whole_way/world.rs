@@ -21,7 +21,8 @@ use roost_tests::{
 use serde_json::{Value, json};
 
 pub(crate) const SPRITES_TOKEN: &str = "a token for the sprites of tests";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// What takes longer never comes; long enough for a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Everything but the edge and the runners.
 pub(crate) struct World {
