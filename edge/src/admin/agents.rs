@@ -14,10 +14,10 @@ use serde::Deserialize;
 use super::{
     agent_form::{AgentForm, Handle},
     field::{self, field},
-    integrations::enabled,
     layout::{self, Section},
     runs::table,
     show,
+    standing::enabled,
     visitor::{Refusal, Visitor, id},
 };
 use crate::{

@@ -23,6 +23,7 @@ mod run;
 mod runners;
 mod runs;
 mod show;
+mod standing;
 mod start;
 mod text;
 mod timeline;

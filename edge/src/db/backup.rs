@@ -4,10 +4,8 @@
 //! is overwritten; a restore happens while nobody uses the database, and keeps the one it replaces.
 
 use std::{
-    ffi::OsStr,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +16,7 @@ use super::{
     checkup::{Checkup, Depth, check_with},
     claim::Claim,
     connection::Connection,
+    draft::{Draft, beside, remove, sync_directory, unusable},
     migrate::Schema,
     restored::{self, Doubts, Since},
 };
@@ -108,7 +107,7 @@ pub fn back_up(database: &Path, to: &Path) -> Result<Checkup, BackupError> {
         return Err(BackupError::Exists(to.into()));
     }
     let draft = Draft::new(beside(to, ".part"))?;
-    let checkup = copy(database, &draft.0)?;
+    let checkup = copy(database, draft.path())?;
     draft.link(to)?;
     Ok(checkup)
 }
@@ -134,8 +133,8 @@ pub fn restore(
     // Nobody else is at it: it is left over from a restore that was cut off.
     remove(&draft).map_err(|error| unusable(&draft, error))?;
     let draft = Draft::new(draft)?;
-    let checkup = copy(backup, &draft.0)?;
-    let prepared = restored::prepare(&draft.0, checkup.migrations, since, now);
+    let checkup = copy(backup, draft.path())?;
+    let prepared = restored::prepare(draft.path(), checkup.migrations, since, now);
     let doubts = prepared.map_err(|error| BackupError::Copy {
         path: backup.into(),
         error,
@@ -156,7 +155,7 @@ pub fn restore(
             // A second name first, so that there is a database at every moment.
             fs::hard_link(database, aside)?;
         }
-        fs::rename(&draft.0, database)?;
+        fs::rename(draft.path(), database)?;
         sync_directory(database)
     };
     replace().map_err(|error| unusable(database, error))?;
@@ -249,66 +248,5 @@ fn fold(database: &Path) {
         .and_then(|mut connection| connection.run("PRAGMA wal_checkpoint(TRUNCATE)"));
     if let Err(error) = folded {
         tracing::warn!("the database that is replaced can't be opened: {error}");
-    }
-}
-
-/// A file that is removed unless it is given another name. What people said to agents lies in it: nobody else's to read.
-struct Draft(PathBuf);
-
-impl Draft {
-    fn new(path: PathBuf) -> Result<Self, BackupError> {
-        match OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-        {
-            Ok(_) => Ok(Self(path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(BackupError::Exists(path)),
-            Err(error) => Err(unusable(&path, error)),
-        }
-    }
-
-    /// Gives it a name that no other file has.
-    fn link(&self, to: &Path) -> Result<(), BackupError> {
-        fs::hard_link(&self.0, to)
-            .and_then(|()| sync_directory(to))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => BackupError::Exists(to.into()),
-                _ => unusable(to, error),
-            })
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Err(error) = remove(&self.0) {
-            tracing::warn!("{} could not be removed: {error}", self.0.display());
-        }
-    }
-}
-
-fn remove(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync_directory(file: &Path) -> io::Result<()> {
-    let parent = file.parent().filter(|parent| *parent != OsStr::new(""));
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-fn unusable(path: &Path, error: io::Error) -> BackupError {
-    BackupError::File {
-        path: path.into(),
-        error,
     }
 }

@@ -14,6 +14,8 @@ mod claim;
 mod connection;
 pub(crate) mod directory;
 #[cfg(not(target_family = "wasm"))]
+mod draft;
+#[cfg(not(target_family = "wasm"))]
 pub mod embedded;
 pub mod hrana;
 pub mod migrate;

@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub(crate) mod markdown;
 pub(crate) mod pace;
 pub mod queue;
+mod settle;
 pub mod split;
 pub(crate) mod telegram;
 
@@ -111,14 +112,14 @@ async fn attend(
             let outcome = send(edge, config, &effect).await;
             let sent = matches!(outcome, Outcome::Sent { .. });
             reach(FailPoint::ReplyAnswered);
-            queue::settle(edge, scope, &effect, outcome).await?;
+            settle::settle(edge, scope, &effect, outcome).await?;
             reach(FailPoint::ReplySettled);
             Ok(Some(sent))
         }
         Task::Look => {
             let sight = look(edge, config, &effect).await;
             let found = matches!(sight, Sight::Found { .. });
-            queue::resolve(edge, scope, &effect, sight).await?;
+            settle::resolve(edge, scope, &effect, sight).await?;
             Ok(found.then_some(true))
         }
     }

@@ -1,96 +1,20 @@
-//! What a channel could not deliver is brought in afterwards, once: the channel is at the beginning of every test here.
-
-#![allow(clippy::unwrap_used)]
+//! GitHub delivers once: what it records as failed is fetched.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use http::Method;
 use roost_edge::host::native::DatabaseAddress;
-use roost_runner::{
-    fixture::{Fixture, Order, Place, Signed},
-    standin::github::{DeliveryFault, HookOf},
-};
+use roost_runner::standin::github::{DeliveryFault, HookOf};
 use roost_tests::{
     RoostProcess,
     desk::Desk,
     office::{BOT, SECRET},
-    process::PATIENCE,
     served::{PUBLIC_URL, ServedDesk},
 };
 use serde_json::{Value, json};
 
-const PRIVATE_KEY: &str = include_str!("keys/app.pem");
-/// More than the pause between two sweeps.
-const PAUSE: Duration = Duration::from_secs(5 * 60 + 1);
-
-fn comment(desk: &Desk, id: u32) -> Signed {
-    Fixture::GithubIssueComment.make(&Order {
-        secret: SECRET,
-        text: "@roost hello",
-        id: id.into(),
-        now: desk.office.edge.now(),
-        place: Place {
-            number: id,
-            installation: Some(77),
-            ..Place::default()
-        },
-        ..Order::default()
-    })
-}
-
-async fn integration(desk: &Desk, name: &str) -> Value {
-    let (_, all) = desk.api(Method::GET, "/integrations", Value::Null).await;
-    let items = all["items"].as_array().unwrap();
-    items.iter().find(|one| one["name"] == name).unwrap().clone()
-}
-
-/// Gives the integration other settings, and secrets where they are not null.
-async fn change(desk: &Desk, name: &str, settings: Value, secrets: Value) {
-    let id = integration(desk, name).await["id"].as_str().unwrap().to_owned();
-    let mut draft = json!({"name": name, "settings": settings});
-    if !secrets.is_null() {
-        draft["secrets"] = secrets;
-    }
-    let (status, answer) = desk.api(Method::PUT, &format!("/integrations/{id}"), draft).await;
-    assert!(status.is_success(), "{answer}");
-}
-
-/// Ticks, and gives what comes of the integration's sweep.
-async fn swept(desk: &Desk, name: &str) -> Value {
-    next_report(desk, name, async || desk.tick().await).await
-}
-
-/// Does it, and gives what the sweep after that comes to.
-async fn next_report(desk: &Desk, name: &str, done: impl AsyncFnOnce()) -> Value {
-    let before = integration(desk, name).await["sweep"]["at"].clone();
-    done().await;
-    let waiting = async {
-        loop {
-            let report = integration(desk, name).await["sweep"].clone();
-            if report["at"] != before && !report["at"].is_null() {
-                return report;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap()
-}
-
-async fn runs(desk: &Desk) -> i64 {
-    let all = "SELECT count(*) FROM runs WHERE workspace_id = ?1";
-    desk.office.count(all).await
-}
-
-async fn runs_become(desk: &Desk, number: i64) {
-    let waiting = async {
-        while runs(desk).await < number {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-        panic!("{} runs; {}", runs(desk).await, integration(desk, "github").await);
-    }
-}
+use super::{PAUSE, change, comment, integration, next_report, runs, runs_become, swept};
+const PRIVATE_KEY: &str = include_str!("../keys/app.pem");
 
 /// The edge is a process, dead while GitHub delivers; another one sweeps.
 #[tokio::test]
@@ -286,119 +210,4 @@ async fn a_sweep_begins_anew_when_the_settings_are_saved() {
         "{report}"
     );
     assert_eq!(runs(desk).await, 6);
-}
-
-#[tokio::test]
-async fn telegrams_webhook_is_watched_and_set_again_where_that_is_wanted() {
-    let directory = tempfile::tempdir().unwrap();
-    let desk = Desk::open(&DatabaseAddress::File(directory.path().join("roost.db"))).await;
-    let report = swept(&desk, "telegram").await;
-    assert!(
-        report["warning"].as_str().unwrap().contains("nowhere"),
-        "{report}"
-    );
-    assert_eq!(desk.telegram.webhook(), None);
-    let settings = json!({
-        "channel": "telegram", "api_url": desk.telegram.url(), "bot_username": "roost_test_bot", "keep_webhook": true,
-    });
-    change(&desk, "telegram", settings, Value::Null).await;
-    let report = swept(&desk, "telegram").await;
-    let ours = format!("{}/hooks/main/telegram", desk.url);
-    assert_eq!(desk.telegram.webhook().unwrap()["url"], ours, "{report}");
-    assert_eq!(desk.telegram.webhook().unwrap()["secret_token"], SECRET);
-
-    // An outage: Telegram keeps the updates and says so, and delivers them by itself afterwards.
-    desk.telegram.set_pending(3, "Connection refused");
-    desk.pass(PAUSE);
-    let report = swept(&desk, "telegram").await;
-    assert_eq!(report["pending"], 3);
-    assert!(
-        report["warning"].as_str().unwrap().contains("Connection refused"),
-        "{report}"
-    );
-    // Somebody else takes the bot: once it is taken back, then a person is told.
-    desk.pass(Duration::from_secs(3700));
-    let theirs = "https://elsewhere.example/hook";
-    desk.telegram.take_webhook(theirs);
-    swept(&desk, "telegram").await;
-    assert_eq!(desk.telegram.webhook().unwrap()["url"], ours);
-    desk.telegram.take_webhook(theirs);
-    desk.pass(PAUSE);
-    let report = swept(&desk, "telegram").await;
-    assert!(
-        report["warning"].as_str().unwrap().contains("who else"),
-        "{report}"
-    );
-    assert_eq!(desk.telegram.webhook().unwrap()["url"], theirs);
-}
-
-#[tokio::test]
-async fn what_nobody_listened_for_is_heard_when_it_is_replayed() {
-    let directory = tempfile::tempdir().unwrap();
-    let desk = Desk::open(&DatabaseAddress::File(directory.path().join("roost.db"))).await;
-    let (_, subscriptions) = desk.api(Method::GET, "/subscriptions", Value::Null).await;
-    let subscriptions = subscriptions["items"].as_array().unwrap().clone();
-    for one in &subscriptions {
-        let path = format!("/subscriptions/{}", one["id"].as_str().unwrap());
-        desk.api(Method::DELETE, &path, Value::Null).await;
-    }
-    let mut deliveries = Vec::new();
-    for number in 1..6 {
-        let (_, answer) = desk.say(&desk.url, Fixture::GithubIssueComment, number).await;
-        assert_eq!(answer["verdict"], "ignored", "{answer}");
-        deliveries.push(answer["delivery"].as_str().unwrap().to_owned());
-    }
-    for one in &subscriptions {
-        let draft = json!({"agent": one["agent"], "integration": one["integration"], "rule": one["rule"]});
-        desk.api(Method::POST, "/subscriptions", draft).await;
-    }
-    // One, asked for twice at once: it begins one run.
-    let path = format!("/deliveries/{}/replay", deliveries[0]);
-    let (first, second) = tokio::join!(
-        desk.api(Method::POST, &path, Value::Null),
-        desk.api(Method::POST, &path, Value::Null)
-    );
-    let begun = [&first.1, &second.1].map(|answer| answer["runs"].as_array().unwrap().len());
-    assert_eq!(begun.iter().sum::<usize>(), 1, "{first:?} {second:?}");
-    assert_eq!(runs(&desk).await, 1);
-    let shown = format!("/deliveries/{}", deliveries[0]);
-    let (_, shown) = desk.api(Method::GET, &shown, Value::Null).await;
-    assert_eq!(
-        (&shown["verdict"], shown["runs"].as_array().unwrap().len()),
-        (&"accepted".into(), 1)
-    );
-    assert_ne!(shown["acknowledgement"], Value::Null, "{shown}");
-    let (_, again) = desk.api(Method::POST, &path, Value::Null).await;
-    assert_eq!(again["runs"], json!([]));
-    assert!(
-        again["reason"].as_str().unwrap().contains("has had it"),
-        "{again}"
-    );
-
-    // The admin offers it, too; then all the rest.
-    let page = desk
-        .admin(Method::GET, &format!("/admin/deliveries/{}", deliveries[1]), "")
-        .await;
-    assert!(page.contains("Replay"), "{page}");
-    desk.admin(
-        Method::POST,
-        &format!("/admin/deliveries/{}/replay", deliveries[1]),
-        "",
-    )
-    .await;
-    assert_eq!(runs(&desk).await, 2);
-    let (_, rest) = desk
-        .api(Method::POST, "/deliveries/replay", json!({"from": 0}))
-        .await;
-    assert_eq!(
-        (rest["items"].as_array().unwrap().len(), &rest["next"]),
-        (3, &Value::Null),
-        "{rest}"
-    );
-    assert_eq!(runs(&desk).await, 5);
-    let done = desk.reply(&desk.url, "The answer is 42.").await;
-    assert_eq!(done.len(), 5);
-    for run in done {
-        desk.until(run, "sent").await;
-    }
 }
