@@ -3,6 +3,13 @@
 //! Invariant: every write to a run by a runner carries, in its SQL, the lease's epoch, the runner and the expected seq;
 //! what is stale is refused whole.
 
+/// A table of these phases in SQL, by which an index that begins with a phase is entered once for each.
+macro_rules! phases {
+    ($first:literal $(, $other:literal)*) => {
+        concat!("(SELECT '", $first, "' AS phase" $(, " UNION ALL SELECT '", $other, "'")*, ") ")
+    };
+}
+
 pub mod append;
 pub mod bell;
 pub mod control;

@@ -96,11 +96,13 @@ async fn forget(edge: &Edge, scope: &Scope) -> Result<(), DbError> {
 async fn next_due(scope: &Scope) -> Result<Option<UnixMillis>, DbError> {
     let rows = scope
         .query(
-            "SELECT min(due) FROM (SELECT min(due_at) AS due FROM effects WHERE workspace_id = ?1 \
-             AND due_at IS NOT NULL UNION ALL SELECT min((SELECT min(r.due_at) FROM runs r \
-             WHERE r.workspace_id = ?1 AND r.agent_id = a.id AND r.phase = p.value AND r.due_at IS NOT NULL)) \
-             FROM json_each('[\"queued\", \"running\", \"parked\", \"waiting\"]') p JOIN agents a \
-             WHERE a.workspace_id = ?1)",
+            concat!(
+                "SELECT min(due) FROM (SELECT min(due_at) AS due FROM effects WHERE workspace_id = ?1 ",
+                "AND due_at IS NOT NULL UNION ALL SELECT min((SELECT min(r.due_at) FROM runs r ",
+                "WHERE r.workspace_id = ?1 AND r.agent_id = a.id AND r.phase = p.phase AND r.due_at IS NOT NULL)) FROM ",
+                phases!("queued", "parked", "running", "waiting"),
+                "p JOIN agents a WHERE a.workspace_id = ?1)"
+            ),
             [],
         )
         .await?;
