@@ -23,6 +23,7 @@ pub mod poll;
 mod presence;
 mod runner;
 pub mod signal;
+mod take;
 pub(crate) mod tick;
 mod withdraw;
 

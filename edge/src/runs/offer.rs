@@ -22,7 +22,7 @@ use roost_shared::{
     wire::{Lease, PollRequest},
 };
 
-use super::{journal, poll::MAX_LEASES, runner::Runner, withdraw};
+use super::{journal, runner::Runner, take::MAX_LEASES, withdraw};
 use crate::{
     bells::Topic,
     db::{DbError, Rows, Scope, Statement},
