@@ -10,11 +10,15 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use common::{As, Hands, TestEdge, real_now};
-use roost_edge::{auth::token::Audience, db::Statement, setup};
+use futures::future::BoxFuture;
+use roost_edge::{auth::token::Audience, db::Statement, host::native, ports::Clock, setup};
+use roost_shared::UnixMillis;
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 const DAY: i64 = 86_400_000;
 
@@ -84,4 +88,42 @@ async fn what_is_due_is_done_in_every_workspace_in_turns_and_one_that_fails_keep
         .await
         .unwrap();
     assert_eq!(turns[0][0].integer(0).unwrap(), 1, "none was left out");
+}
+
+/// A clock that stands until the test moves it; who sleeps by it wakes at its beats, each one of them.
+struct Metronome {
+    hands: Hands,
+    beats: Arc<Semaphore>,
+}
+
+impl Clock for Metronome {
+    fn now(&self) -> UnixMillis {
+        self.hands.now()
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        let beats = self.beats.clone();
+        Box::pin(async move { beats.acquire_owned().await.unwrap().forget() })
+    }
+}
+
+#[tokio::test]
+async fn a_native_edge_has_a_timer_of_its_own() {
+    let clock = Arc::new(Metronome {
+        hands: Hands(AtomicI64::new(real_now())),
+        beats: Arc::new(Semaphore::new(0)),
+    });
+    let t = TestEdge::on_clock(clock.clone(), |_| {}).await;
+    let run = paused(&t).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = tokio::spawn(native::serve(listener, t.edge.clone(), std::future::pending()));
+    clock.hands.0.fetch_add(31 * DAY, Ordering::SeqCst);
+    clock.beats.add_permits(1);
+    let done = async {
+        while now(&t, &run).await.0 != "cancelled" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), done).await.unwrap();
+    served.abort();
 }
