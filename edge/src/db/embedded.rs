@@ -106,8 +106,10 @@ impl Database for EmbeddedDatabase {
     }
 }
 
+/// 16 MiB of cache: at most commits SQLite walks the whole hash of it (a balanced page was named beyond the file's end for a
+/// moment, and pages there are looked for), so that 64 MiB cost more than they saved.
 const WRITER_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -65536; \
+     PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; \
      PRAGMA temp_store = MEMORY;";
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;";
 
