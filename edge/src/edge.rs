@@ -47,6 +47,8 @@ pub struct Settings {
     pub keep_payloads_days: Option<NonZeroU32>,
     /// How often a waiting request looks again where no bell can reach it.
     pub look_again: Duration,
+    /// How often a native edge does by itself what is due in all workspaces. Runners ask for it more often, each in its own.
+    pub tick: Duration,
     /// Whether replies may be sent to private and loopback addresses.
     pub private_addresses: PrivateAddresses,
 }
@@ -70,6 +72,7 @@ impl Settings {
             crash_limit: 5,
             keep_payloads_days: NonZeroU32::new(30),
             look_again: Duration::from_millis(500),
+            tick: Duration::from_secs(10),
             private_addresses: PrivateAddresses::Refused,
         }
     }

@@ -97,9 +97,6 @@ pub fn ports(address: &DatabaseAddress) -> Result<Ports, HostError> {
 /// readers come back.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How often the edge does what is due in all workspaces. Runners ask for it more often, each in its own.
-const TICK: Duration = Duration::from_secs(10);
-
 /// Serves `edge` until `shutdown` completes; then takes no new requests and answers those under way. Meanwhile it does what
 /// is due.
 ///
@@ -138,7 +135,7 @@ pub async fn serve(
 /// The timer.
 async fn ticks(edge: Arc<Edge>) -> Infallible {
     loop {
-        edge.ports.clock.sleep(TICK).await;
+        edge.ports.clock.sleep(edge.settings.tick).await;
         if let Err(error) = edge.tick().await {
             tracing::debug!("no tick: {}", error.problem.message);
         }

@@ -49,9 +49,17 @@ pub(crate) async fn fill_disk(host: &Host) -> Outcome {
     expect(exit != 0, || format!("one file of 200 MiB in 64 MiB: {said}"))?;
     let (exit, said) = sh(&filler, "rm -f big; for i in $(seq 400); do dd if=/dev/zero of=part$i bs=1M count=4 status=none; sleep 0.02; done").await;
     expect(exit != 0, || format!("1.6 GiB in 64 MiB: {said}"))?;
-    sleep(Duration::from_millis(50)).await;
-    let (_, used) = sh(&filler, "du -sm ~ | cut -f1; rm -f part*").await;
-    let used: u64 = used.trim().parse().unwrap_or(u64::MAX);
+    // Whoever looks while the host still ends what filled the disk is ended, too.
+    let mut looked = Err(String::new());
+    for _ in 0..40 {
+        sleep(Duration::from_millis(50)).await;
+        let (_, said) = sh(&filler, "du -sm ~ | cut -f1; rm -f part*").await;
+        looked = said.trim().parse::<u64>().map_err(|_| said);
+        if looked.is_ok() {
+            break;
+        }
+    }
+    let used = looked.map_err(|said| format!("nobody can look at the disk: {said}"))?;
     // What is written between two looks is too much, but not without bound.
     expect(used < 1_200, || format!("{used} MiB on the disk"))?;
     expect(host.is_well().await, || "the host does not answer".into())
