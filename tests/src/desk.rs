@@ -18,7 +18,7 @@ use roost_edge::{
     ports::Clock,
 };
 use roost_runner::{
-    fixture::{Fixture, Order, Place},
+    fixture::{Fixture, Order, Place, Signed},
     standin::{
         github::{GithubConfig, GithubServer},
         telegram::TelegramServer,
@@ -123,18 +123,13 @@ impl Desk {
         self.ahead.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Posts a message that mentions the agent to an edge of this database: on GitHub on issue `number`, on Telegram in
-    /// chat `number`. Gives the status and the answer.
-    ///
-    /// # Panics
-    /// When the edge does not answer.
-    pub async fn say(&self, edge: &str, fixture: Fixture, number: u32) -> (StatusCode, Value) {
-        let (text, hook) = match fixture {
-            Fixture::TelegramMessage => ("@roost_test_bot hello", "telegram"),
-            Fixture::GenericMessage => ("@roost hello", "generic"),
-            _ => ("@roost hello", "github"),
+    /// A message that mentions the agent, as its channel sends it: on GitHub on issue `number`, on Telegram in chat `number`.
+    pub fn signed(&self, fixture: Fixture, number: u32) -> Signed {
+        let text = match fixture {
+            Fixture::TelegramMessage => "@roost_test_bot hello",
+            _ => "@roost hello",
         };
-        let order = Order {
+        fixture.make(&Order {
             secret: SECRET,
             text,
             id: number.into(),
@@ -144,8 +139,20 @@ impl Desk {
                 ..Place::default()
             },
             ..Order::default()
+        })
+    }
+
+    /// Posts such a message to an edge of this database. Gives the status and the answer.
+    ///
+    /// # Panics
+    /// When the edge does not answer.
+    pub async fn say(&self, edge: &str, fixture: Fixture, number: u32) -> (StatusCode, Value) {
+        let hook = match fixture {
+            Fixture::TelegramMessage => "telegram",
+            Fixture::GenericMessage => "generic",
+            _ => "github",
         };
-        let signed = fixture.make(&order);
+        let signed = self.signed(fixture, number);
         let posting = self.client.post(format!("{edge}/hooks/main/{hook}"));
         let answer = posting
             .headers(signed.headers)

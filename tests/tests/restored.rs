@@ -14,18 +14,14 @@ use roost_edge::{
     host::native::DatabaseAddress,
 };
 use roost_runner::{
-    fixture::{Fixture, Order, Place},
+    fixture::Fixture,
     standin::{
         github::{GithubFault, HookOf, MadeKind},
         telegram::TelegramFault,
     },
 };
 use roost_shared::{RunId, event::EventBody, wire::PollResponse};
-use roost_tests::{
-    desk::Desk,
-    office::{BOT, SECRET},
-    process::PATIENCE,
-};
+use roost_tests::{desk::Desk, office::BOT, process::PATIENCE};
 use serde_json::{Value, json};
 
 /// More than the pause before any look, and before any attempt.
@@ -229,19 +225,7 @@ async fn what_github_delivered_since_the_backup_is_fetched_and_what_was_answered
         desk.github
             .set_hook(of.clone(), &format!("{}/hooks/main/github", desk.url));
     };
-    let comment = |desk: &Desk, id: u32| {
-        Fixture::GithubIssueComment.make(&Order {
-            secret: SECRET,
-            text: "@roost hello",
-            id: id.into(),
-            now: desk.office.edge.now(),
-            place: Place {
-                number: id,
-                ..Place::default()
-            },
-            ..Order::default()
-        })
-    };
+    let comment = |desk: &Desk, number| desk.signed(Fixture::GithubIssueComment, number);
     hook(&desk);
     assert_eq!(desk.github.deliver(comment(&desk, 1)).await, 200);
     backup::back_up(&directory.join("roost.db"), &directory.join("backup.db")).unwrap();

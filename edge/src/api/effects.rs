@@ -182,16 +182,13 @@ pub(crate) async fn page(person: &Person, query: &Query) -> Result<Page<EffectVi
         ),
         (None, Some("failed" | "unknown")) => page_of_effects!(
             "INDEXED BY effects_dead WHERE workspace_id = ?1",
-            "AND ?3 IS NULL AND state = ?4 AND state IN ('failed', 'unknown')"
+            "AND state = ?4 AND state IN ('failed', 'unknown')"
         ),
         (None, Some("pending" | "sending")) => page_of_effects!(
             "INDEXED BY effects_due WHERE workspace_id = ?1",
-            "AND ?3 IS NULL AND state = ?4 AND due_at IS NOT NULL"
+            "AND state = ?4 AND due_at IS NOT NULL"
         ),
-        (None, _) => page_of_effects!(
-            "WHERE +workspace_id = ?1",
-            "AND ?3 IS NULL AND (?4 IS NULL OR state = ?4)"
-        ),
+        (None, _) => page_of_effects!("WHERE +workspace_id = ?1", "AND (?4 IS NULL OR state = ?4)"),
     };
     let arguments = [
         position.cursor.into(),

@@ -48,8 +48,8 @@ pub(crate) async fn all(scope: &Scope) -> Result<Vec<RunnerView>, ApiError> {
             "SELECT n.name, n.token_id, EXISTS (SELECT 1 FROM spent_tokens s WHERE s.workspace_id = n.workspace_id \
              AND s.id = n.token_id), n.doorbell, n.room, (SELECT count(*) FROM runs r \
              WHERE r.workspace_id = n.workspace_id AND r.agent_id IN (SELECT id FROM agents WHERE workspace_id = ?1) \
-             AND r.phase = 'running' AND r.due_at IS NOT NULL AND r.runner = n.name), n.seen_at FROM runners n WHERE n.workspace_id = ?1 \
-             ORDER BY n.seen_at DESC, n.name",
+             AND r.phase = 'running' AND r.due_at IS NOT NULL AND r.runner = n.name), n.seen_at FROM runners n \
+             WHERE n.workspace_id = ?1 ORDER BY n.seen_at DESC, n.name",
             [],
         )
         .await?;

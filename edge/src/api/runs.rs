@@ -181,8 +181,8 @@ macro_rules! select_page {
     };
 }
 
-/// The page's query. Phases that few runs are in have an index that holds those few; the others come along soon enough
-/// in the order of the ids.
+/// The page's query. What has not ended, or not well, is found in an index that holds nothing else; the others come along soon
+/// enough in the order of the ids.
 fn select_page(phase: Option<Phase>) -> &'static str {
     match phase {
         // Thousands may be queued: the newest are found in the index alone, before anything is read of them.

@@ -90,17 +90,24 @@ fn line(response: PresenceResponse) -> Bytes {
     line.into()
 }
 
+/// Ends a runner's leases if its row says that their process is gone; the argument is the condition on the row `n`, by `?3`.
+macro_rules! end_leases {
+    ($gone:literal) => {
+        concat!(
+            "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND agent_id IN (SELECT id FROM agents ",
+            "WHERE workspace_id = ?1) AND phase = 'running' AND due_at > ?4 AND runner = ?2 AND EXISTS (SELECT 1 FROM runners n ",
+            "WHERE n.workspace_id = ?1 AND n.name = ?2 AND ",
+            $gone,
+            ") RETURNING id"
+        )
+    };
+}
+
 /// Ends the leases of an earlier process of the same name: that process is gone.
 fn replaced(scope: &Scope, request: &PresenceRequest, now: UnixMillis) -> Statement {
     scope.sql(
-        "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND agent_id IN (SELECT id FROM agents \
-         WHERE workspace_id = ?1) AND phase = 'running' AND due_at > ?4 AND runner = ?2 AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.process <> ?3) \
-         RETURNING id",
-        [
-            request.runner.as_str().into(),
-            request.process.into(),
-            now.into(),
-        ],
+        end_leases!("n.process <> ?3"),
+        [request.runner.as_str().into(), request.process.into(), now.into()],
     )
 }
 
@@ -221,9 +228,7 @@ impl Gone {
 
     fn lapse(&self) -> Statement {
         self.scope.sql(
-            "UPDATE runs SET due_at = ?4 WHERE workspace_id = ?1 AND agent_id IN (SELECT id FROM agents \
-             WHERE workspace_id = ?1) AND phase = 'running' AND due_at > ?4 AND runner = ?2 AND EXISTS (SELECT 1 FROM runners n WHERE n.workspace_id = ?1 AND n.name = ?2 AND n.presence = ?3) \
-             RETURNING id",
+            end_leases!("n.presence = ?3"),
             [
                 self.runner.as_str().into(),
                 self.id.into(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use roost_edge::db::{Database, DbError, Mode, Rows, Statement};
+use roost_edge::db::{Database, Mode, Outcome, Statement};
 
 /// What a statement begins with that is meant to touch all rows there are.
 pub const ALL: &str = "/* all */ ";
@@ -52,7 +52,7 @@ impl Planned {
 }
 
 impl Database for Planned {
-    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Rows>, DbError>> {
+    fn batch(&self, mode: Mode, statements: Vec<Statement>) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             for statement in &statements {
                 if self.is_new(statement) {
