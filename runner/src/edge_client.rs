@@ -196,7 +196,8 @@ impl Presence {
     }
 }
 
-fn unavailable(error: reqwest::Error) -> EdgeError {
+/// The request did not come through.
+pub(crate) fn unavailable(error: reqwest::Error) -> EdgeError {
     EdgeError::Unavailable {
         reason: reason(&error),
         retry_after: None,
@@ -210,7 +211,8 @@ fn silent() -> EdgeError {
     }
 }
 
-async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
+/// What the edge answers to a request that is sent once.
+pub(crate) async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, EdgeError> {
     let response = accepted(request.send().await.map_err(unavailable)?).await?;
     understood(&response.bytes().await.map_err(unavailable)?)
 }
@@ -225,7 +227,7 @@ fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, EdgeError> {
 }
 
 /// The response, unless it says no.
-async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, EdgeError> {
+pub(crate) async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, EdgeError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

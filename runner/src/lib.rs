@@ -1,6 +1,7 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
 pub mod all_in_one;
+pub mod api_client;
 pub mod brain;
 pub mod chaos;
 pub mod cli;

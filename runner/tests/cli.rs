@@ -4,9 +4,9 @@
 
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 13] = [
-    "demo", "up", "edge", "runner", "sprites", "migrate", "backup", "restore", "token", "code", "send",
-    "doctor", "config",
+const COMMANDS: [&str; 14] = [
+    "demo", "up", "edge", "runner", "sprites", "runs", "migrate", "backup", "restore", "token", "code",
+    "send", "doctor", "config",
 ];
 
 fn roost(arguments: &[&str]) -> Output {
@@ -63,6 +63,11 @@ fn what_is_missing_is_said_in_one_sentence() {
             &["runner"],
             2,
             "error: a runner needs a token: make one where the edge's master key is",
+        ),
+        (
+            &["runs"],
+            2,
+            "error: there is neither a token nor a master key to make one: name the data directory",
         ),
         (&["sprites"], 2, "error: a sprite host needs a token"),
         (

@@ -74,6 +74,12 @@ fn a_data_directory_serves_one_process_at_a_time_and_is_backed_up_and_restored()
         0o600
     );
 
+    // A port of its own, and no other word than the directory.
+    assert_eq!(
+        said(&["runs", "--data", path, "--json"]),
+        r#"{"items":[],"next":null}"#
+    );
+
     let second = roost(&["up", "--data", path, "--listen", "127.0.0.1:0", "--json"])
         .output()
         .unwrap();

@@ -14,6 +14,7 @@ pub mod problem;
 pub mod question;
 pub mod run;
 pub mod sprite;
+pub mod text;
 pub mod time;
 pub mod transcript;
 pub mod wire;

@@ -59,7 +59,7 @@ impl House {
         let mut directory = fs::DirBuilder::new();
         directory.recursive(true).mode(0o700);
         directory.create(data).map_err(|error| unusable(data, &error))?;
-        let lock = lock(data)?;
+        let mut lock = lock(data)?;
         // Later paths must not depend on the directory the process stands in.
         let data = fs::canonicalize(data).map_err(|error| unusable(data, &error))?;
         let master = match keys::master_key(&config, Some(&data)) {
@@ -71,6 +71,9 @@ impl House {
             config.edge.database = Some(file.to_string_lossy().into_owned());
         }
         let edge = edge::bind(&config, &master).await?;
+        lock.set_len(0)
+            .and_then(|()| lock.write_all(edge.url().as_bytes()))
+            .map_err(|error| unusable(&data, &error))?;
         database::prepare(edge.database()).await?;
 
         let failed = |error: io::Error| Failure::listen("a port of 127.0.0.1", &error);
@@ -178,6 +181,12 @@ impl House {
         });
         edge.and(sprites).and(runner)
     }
+}
+
+/// How this machine reaches the edge of the process that has the directory, or had it last.
+pub fn address(data: &Path) -> Option<String> {
+    let address = fs::read_to_string(data.join(LOCK_FILE)).ok()?;
+    (!address.is_empty()).then_some(address)
 }
 
 /// Keeps other processes out of the directory for as long as the file is open.

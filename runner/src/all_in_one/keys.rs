@@ -26,6 +26,9 @@ pub const NO_MASTER_KEY: &str = "no_master_key";
 /// How long a code to sign in is good.
 const CODE_GOOD_FOR: Duration = Duration::from_secs(600);
 
+/// How long a token is good that a command makes for itself.
+const COMMAND_GOOD_FOR: Duration = Duration::from_secs(300);
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a token may be made for.
@@ -127,6 +130,14 @@ pub fn token(master: &MasterKey, purpose: Use, holder: Holder<'_>, days: u32) ->
         id: claims.jti,
         expires_at: UnixMillis(claims.exp * 1000),
     })
+}
+
+/// Makes a token for the public API that one command needs: it is good for five minutes.
+///
+/// # Errors
+/// When it can't be signed.
+pub fn passing(master: &MasterKey, holder: Holder<'_>) -> Result<String, Failure> {
+    Ok(issue(master, Audience::Api, holder, COMMAND_GOOD_FOR)?.0)
 }
 
 /// Makes a link that signs somebody in at the edge reached at `edge_url`, once, within ten minutes.

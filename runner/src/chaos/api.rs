@@ -5,15 +5,20 @@
 use std::time::Duration;
 
 use roost_shared::{AgentId, EffectId, RunId, event::Event};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use crate::cli::Failure;
+use crate::{
+    api_client::{ApiClient, Patience},
+    cli::Failure,
+    edge_client::EdgeError,
+};
 
 /// How long an edge may be away before the chaos gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(100);
+const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(10),
+    away: Duration::from_secs(60),
+};
 
 /// The secret of both integrations.
 pub const SECRET: &str = "a-secret-for-chaos-only";
@@ -26,11 +31,7 @@ pub const AGENTS: [&str; 2] = ["ada", "bob"];
 
 /// A client of the public API.
 #[derive(Clone)]
-pub struct Api {
-    http: reqwest::Client,
-    base: String,
-    token: String,
-}
+pub struct Api(ApiClient);
 
 /// A run as the list shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,17 +70,10 @@ pub struct Effect {
     pub reason: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Page<T> {
-    items: Vec<T>,
-    next: Option<Value>,
-}
-
 impl Api {
     /// A client of the edge at `base`.
     pub fn new(http: reqwest::Client, base: &str, token: String) -> Self {
-        let base = base.to_owned();
-        Self { http, base, token }
+        Self(ApiClient::new(http, base, token, PATIENCE))
     }
 
     /// Makes both integrations and both agents, and lets every agent hear its name on both.
@@ -99,7 +93,7 @@ impl Api {
         });
         let mut integrations = Vec::new();
         for draft in [github, telegram] {
-            let made: Value = self.post("integrations", &draft).await?;
+            let made: Value = self.0.post("integrations", &draft).await.map_err(refused)?;
             integrations.push(made["id"].clone());
         }
         for handle in AGENTS {
@@ -107,11 +101,11 @@ impl Api {
                 "handle": handle, "name": handle, "persona": "You do what the script says.",
                 "model": format!("scripted/{handle}"),
             });
-            let agent: Value = self.post("agents", &draft).await?;
+            let agent: Value = self.0.post("agents", &draft).await.map_err(refused)?;
             for integration in &integrations {
                 let rule =
                     json!({ "agent": agent["id"], "integration": integration, "rule": { "on": "mention" } });
-                let _: Value = self.post("subscriptions", &rule).await?;
+                let _: Value = self.0.post("subscriptions", &rule).await.map_err(refused)?;
             }
         }
         Ok(())
@@ -122,8 +116,12 @@ impl Api {
     /// # Errors
     /// When the edge stays away.
     pub async fn runs(&self, phase: Option<&str>) -> Result<Vec<Run>, Failure> {
-        let filter = phase.map(|phase| format!("&phase={phase}")).unwrap_or_default();
-        self.all(&format!("runs?limit=200{filter}")).await
+        let filters: Vec<_> = phase
+            .map(|phase| ("phase", phase.to_owned()))
+            .into_iter()
+            .collect();
+        let list = self.0.list("runs", &filters, usize::MAX).await;
+        Ok(list.map_err(refused)?.items)
     }
 
     /// The effects in a state.
@@ -131,7 +129,11 @@ impl Api {
     /// # Errors
     /// When the edge stays away.
     pub async fn effects(&self, state: &str) -> Result<Vec<Effect>, Failure> {
-        self.all(&format!("effects?limit=200&state={state}")).await
+        let list = self
+            .0
+            .list("effects", &[("state", state.to_owned())], usize::MAX)
+            .await;
+        Ok(list.map_err(refused)?.items)
     }
 
     /// A run's whole journal.
@@ -139,15 +141,7 @@ impl Api {
     /// # Errors
     /// When the edge stays away.
     pub async fn journal(&self, run: RunId) -> Result<Vec<Event>, Failure> {
-        let mut events: Vec<Event> = Vec::new();
-        loop {
-            let from = events.len();
-            let page: Page<Event> = self.get(&format!("runs/{run}/events?from={from}")).await?;
-            events.extend(page.items);
-            if page.next.is_none() {
-                return Ok(events);
-            }
-        }
+        self.0.journal(run).await.map_err(refused)
     }
 
     /// Resumes a run that was kept from runners, as a person does who has looked at it.
@@ -155,65 +149,18 @@ impl Api {
     /// # Errors
     /// When the edge refuses or stays away.
     pub async fn resume(&self, run: RunId) -> Result<(), Failure> {
-        let _: Value = self.post(&format!("runs/{run}/resume"), &json!({})).await?;
+        let path = format!("runs/{run}/resume");
+        let _: Value = self.0.post(&path, &json!({})).await.map_err(refused)?;
         Ok(())
     }
+}
 
-    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
-        let mut items = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let page: Page<T> = self.get(&format!("{path}{cursor}")).await?;
-            items.extend(page.items);
-            match page.next.as_ref().and_then(Value::as_str) {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(items),
-            }
+fn refused(error: EdgeError) -> Failure {
+    match error {
+        EdgeError::Unavailable { reason, .. } => {
+            let message = format!("the edge stays away: {reason}; its log says why");
+            Failure::failed("chaos_edge_away", message)
         }
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(|| self.http.get(self.url(path))).await
-    }
-
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        self.ask(|| self.http.post(self.url(path)).json(body)).await
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}/api/v1/{path}", self.base)
-    }
-
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        request: impl Fn() -> reqwest::RequestBuilder,
-    ) -> Result<T, Failure> {
-        let given_up_at = Instant::now() + PATIENCE;
-        loop {
-            let sent = request()
-                .bearer_auth(&self.token)
-                .timeout(Duration::from_secs(10))
-                .send();
-            let reason = match sent.await {
-                Ok(response) if response.status().is_success() => match response.json().await {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => error.to_string(),
-                },
-                Ok(response) if response.status().is_client_error() => {
-                    let said = response.text().await.unwrap_or_default();
-                    return Err(Failure::failed(
-                        "chaos_refused",
-                        format!("the edge says no: {said}"),
-                    ));
-                }
-                Ok(response) => response.text().await.unwrap_or_default(),
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() >= given_up_at {
-                let message = format!("the edge stays away: {reason}; its log says why");
-                return Err(Failure::failed("chaos_edge_away", message));
-            }
-            sleep(PAUSE).await;
-        }
+        error => Failure::failed("chaos_refused", format!("the edge says no: {error}")),
     }
 }

@@ -4,6 +4,7 @@
 //! to do; the exit code is 0 for ok, 1 for failed, 2 for wrong usage or configuration.
 
 mod backup;
+mod client;
 mod code;
 mod config;
 mod demo;
@@ -11,15 +12,19 @@ mod doctor;
 mod edge;
 mod failure;
 mod migrate;
+mod moment;
 mod options;
 mod output;
 mod restore;
 mod runner;
+mod runs;
 mod send;
 mod shutdown;
 mod sprites;
+mod table;
 mod token;
 mod up;
+mod views;
 
 use std::{env, process::ExitCode};
 
@@ -53,6 +58,7 @@ enum Command {
     Edge(edge::Args),
     Runner(runner::Args),
     Sprites(sprites::Args),
+    Runs(Box<runs::Args>),
     Migrate(migrate::Args),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -82,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => (args.output.format(), up::run(args)),
         Command::Runner(args) => (args.output.format(), runner::run(args)),
         Command::Sprites(args) => (args.output.format(), sprites::run(args)),
+        Command::Runs(args) => (args.format(), runs::run(*args)),
         Command::Send(args) => (args.output.format(), send::run(args)),
         Command::Doctor(args) => (args.output.format(), doctor::run(args)),
         Command::Edge(args) => (args.output.format(), edge::run(args)),

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use roost_shared::problem::ProblemBody;
-use serde::Serialize;
+use roost_shared::{problem::ProblemBody, text::plain};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::Failure;
+use crate::api_client::Page;
 
 /// The flag of every command whose output is data.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -39,10 +41,34 @@ impl Format {
         }
     }
 
+    /// The same where text from outside may be in it: nothing of it reaches the terminal but letters and lines.
+    pub(crate) fn show(self, data: &impl Serialize, text: &str) {
+        self.print(data, &plain(text));
+    }
+
+    /// Prints a page of a list as the API gave it, or what `table` makes of it; where it goes on, to standard error.
+    pub(crate) fn list<T: DeserializeOwned>(
+        self,
+        page: &Page<Value>,
+        what: &str,
+        table: impl FnOnce(&[T]) -> String,
+    ) -> Result<(), Failure> {
+        if self == Self::Text && page.items.is_empty() {
+            note(&format!("There are no such {what}."));
+            return Ok(());
+        }
+        let items: Vec<T> = page.items.iter().map(understood).collect::<Result<_, _>>()?;
+        self.show(page, &table(&items));
+        if let (Self::Text, Some(next)) = (self, &page.next) {
+            note(&format!("There are older ones: --before {next}"));
+        }
+        Ok(())
+    }
+
     /// Prints an error, to standard error.
     pub(crate) fn error(self, failure: &Failure) {
         let text = match self {
-            Self::Text => format!("error: {failure}"),
+            Self::Text => format!("error: {}", plain(&failure.to_string())),
             Self::Json => {
                 let error = failure.problem.clone();
                 serde_json::to_string(&ProblemBody { error }).unwrap_or_default()
@@ -50,6 +76,14 @@ impl Format {
         };
         note(&text);
     }
+}
+
+/// What an edge said, as far as it is shown.
+pub(crate) fn understood<T: DeserializeOwned>(data: &Value) -> Result<T, Failure> {
+    T::deserialize(data).map_err(|error| {
+        let message = format!("the edge's answer makes no sense: {error}; is it one of another version?");
+        Failure::failed("answer_malformed", message)
+    })
 }
 
 /// Prints a line to standard output. A reader that went away is no error: it has seen what it wanted.

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use http::header::ACCEPT;
+use reqwest::Method;
 use roost_shared::event::Event;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::cli::Failure;
+use crate::{
+    api_client::{ApiClient, Patience},
+    cli::Failure,
+    edge_client::{accepted, answer, unavailable},
+};
 
 /// The secret that the demo's webhooks are signed with.
 pub(super) const WEBHOOK_SECRET: &str = "a secret for the demo only";
@@ -21,8 +26,8 @@ pub(super) const GITHUB_TOKEN: &str = "a token for the demo only";
 #[derive(Clone)]
 pub(super) struct Api {
     http: reqwest::Client,
-    base: String,
-    token: String,
+    hook: String,
+    client: ApiClient,
 }
 
 /// The agent as the demo wants it.
@@ -41,8 +46,11 @@ impl Api {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| Failure::failed("no_http_client", error))?;
-        let base = base.to_owned();
-        Ok(Self { http, base, token })
+        Ok(Self {
+            hook: format!("{base}/hooks/main/github"),
+            client: ApiClient::new(http.clone(), base, token, Patience::ONCE),
+            http,
+        })
     }
 
     /// Makes the GitHub integration, the agent, and the subscription of one to the other.
@@ -66,12 +74,9 @@ impl Api {
 
     /// Posts a webhook; gives the edge's answer.
     pub(super) async fn deliver(&self, webhook: crate::fixture::Signed) -> Result<Value, Failure> {
-        let request = self
-            .http
-            .post(format!("{}/hooks/main/github", self.base))
-            .headers(webhook.headers)
-            .body(webhook.body);
-        answer(request).await
+        let request = self.http.post(&self.hook).headers(webhook.headers);
+        let answered = answer(request.body(webhook.body)).await;
+        answered.map_err(|error| self.client.failure(error))
     }
 
     /// Sends the run's events to `events`, each once and in order, until the run has ended.
@@ -80,19 +85,15 @@ impl Api {
         run: &str,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<(), Failure> {
-        let request = self
-            .http
-            .get(format!("{}/api/v1/runs/{run}/events", self.base))
-            .bearer_auth(&self.token)
-            .header(ACCEPT, "text/event-stream");
-        let response = request.send().await.map_err(unreachable)?;
-        if !response.status().is_success() {
-            return Err(refused(response).await);
-        }
+        let failed = |error| self.client.failure(error);
+        let request = self.client.request(Method::GET, &format!("runs/{run}/events"));
+        let asking = request.header(ACCEPT, "text/event-stream").send();
+        let response = asking.await.map_err(unavailable).map_err(failed)?;
+        let response = accepted(response).await.map_err(failed)?;
         let mut chunks = response.bytes_stream();
         let mut waiting = Vec::new();
         while let Some(chunk) = chunks.next().await {
-            waiting.extend_from_slice(&chunk.map_err(unreachable)?);
+            waiting.extend_from_slice(&chunk.map_err(unavailable).map_err(failed)?);
             while let Some(end) = waiting.windows(2).position(|pair| pair == b"\n\n") {
                 let message: Vec<u8> = waiting.drain(..end + 2).collect();
                 let Some(data) = data(&message) else { continue };
@@ -110,8 +111,8 @@ impl Api {
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
-        let url = format!("{}/api/v1/{path}", self.base);
-        answer(self.http.post(url).bearer_auth(&self.token).json(body)).await
+        let posted = self.client.post(path, body).await;
+        posted.map_err(|error| self.client.failure(error))
     }
 }
 
@@ -123,24 +124,4 @@ fn data(message: &[u8]) -> Option<String> {
         .filter_map(|line| line.strip_prefix("data: "))
         .collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
-}
-
-async fn answer(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-    let response = request.send().await.map_err(unreachable)?;
-    if !response.status().is_success() {
-        return Err(refused(response).await);
-    }
-    response.json().await.map_err(unreachable)
-}
-
-async fn refused(response: reqwest::Response) -> Failure {
-    let status = response.status();
-    let body: Value = response.json().await.unwrap_or_default();
-    let code = body["error"]["code"].as_str().unwrap_or("http_error");
-    let message = body["error"]["message"].as_str().unwrap_or("nothing more");
-    Failure::failed(code, format!("the edge answered {status}: {message}"))
-}
-
-fn unreachable(error: reqwest::Error) -> Failure {
-    Failure::failed("edge_unreachable", format!("the edge does not answer: {error}"))
 }

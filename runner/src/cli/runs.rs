@@ -1,0 +1,229 @@
+//! `roost runs`: what a person does with runs, through the public API.
+
+mod journal;
+mod show;
+
+use clap::{Subcommand, builder::PossibleValuesParser};
+use roost_shared::{
+    RunId,
+    question::Choice,
+    run::Phase,
+    text::{ago, line, plain},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Exit, Failure,
+    client::{EdgeArgs, named},
+    output::{self, Format, OutputArgs},
+    table::table,
+    views::{Run, RunDetail},
+};
+use crate::{
+    all_in_one::runtime,
+    api_client::{ApiClient, Page},
+    clock,
+    edge_client::EdgeError,
+};
+
+/// See runs, and cancel, pause, resume or answer them
+///
+/// Without a command it lists them, newest first.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  roost runs --data ./roost-data --phase waiting
+  roost runs show 01J9ZD6M5N0000000000000000
+  roost runs answer 01J9ZD6M5N0000000000000000 done
+  roost runs --edge https://roost.example --json | jq -r '.items[].id'"
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List them, newest first
+    List(List),
+    /// Show one: where it stands and why, what was sent, its journal
+    Show(One),
+    /// End one; what it has not heard becomes a run after it
+    Cancel(One),
+    /// Pause one once it has finished its step, until it is resumed
+    Pause(One),
+    /// Let one go on that is paused or kept from runners, wake one that sleeps, try one again that failed
+    ///
+    /// One that failed goes on where it stood: no model answer and no tool result is asked for again.
+    Resume(One),
+    /// Answer a run's question
+    Answer(Answer),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Only those in this phase
+    #[arg(long, value_parser = PossibleValuesParser::new(Phase::ALL.map(Phase::as_str)))]
+    phase: Option<String>,
+    /// Only this agent's
+    #[arg(long, value_name = "HANDLE")]
+    agent: Option<String>,
+    /// Only those older than this one
+    #[arg(long, value_name = "RUN")]
+    before: Option<RunId>,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    #[command(flatten)]
+    edge: EdgeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// Its id
+    run: RunId,
+    #[command(flatten)]
+    edge: EdgeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Without a choice the step is not run, and the agent reads the text.")]
+struct Answer {
+    /// The run's id
+    run: RunId,
+    /// One of the question's options
+    #[arg(required_unless_present = "text", value_parser = PossibleValuesParser::new(Choice::ALL.map(Choice::as_str)))]
+    choice: Option<String>,
+    /// What else there is to say to the agent
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    edge: EdgeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Args {
+    pub(super) fn format(&self) -> Format {
+        let output = match &self.verb {
+            None => self.list.output,
+            Some(Verb::List(list)) => list.output,
+            Some(Verb::Show(one) | Verb::Cancel(one) | Verb::Pause(one) | Verb::Resume(one)) => one.output,
+            Some(Verb::Answer(answer)) => answer.output,
+        };
+        output.format()
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    runtime()?.block_on(async {
+        match args.verb.unwrap_or(Verb::List(args.list)) {
+            Verb::List(which) => list(which).await,
+            Verb::Show(one) => show(one).await,
+            Verb::Cancel(one) => control(one, "cancel").await,
+            Verb::Pause(one) => control(one, "pause").await,
+            Verb::Resume(one) => control(one, "resume").await,
+            Verb::Answer(said) => answer(said).await,
+        }
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn list(which: List) -> Result<(), Failure> {
+    let client = which.edge.client()?;
+    let mut filters = Vec::new();
+    if let Some(phase) = which.phase {
+        filters.push(("phase", phase));
+    }
+    if let Some(handle) = which.agent {
+        filters.push(("agent", named(&client, "agents", "handle", &handle).await?));
+    }
+    if let Some(before) = which.before {
+        filters.push(("cursor", before.to_string()));
+    }
+    let page: Page<Value> = client
+        .list("runs", &filters, which.limit.into())
+        .await
+        .map_err(|error| client.failure(error))?;
+    which.output.format().list(&page, "runs", |runs: &[Run]| {
+        let now = clock::now();
+        let rows: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                [
+                    run.id.to_string(),
+                    run.state(),
+                    run.agent.handle.clone(),
+                    line(&plain(&run.conversation.key), 40),
+                    ago(now, run.created_at),
+                    line(&plain(&format!("{}: {}", run.asked.by, run.asked.excerpt)), 60),
+                ]
+            })
+            .collect();
+        table(
+            ["RUN", "STATE", "AGENT", "CONVERSATION", "CREATED", "ASKED"],
+            &rows,
+        )
+    })
+}
+
+async fn show(one: One) -> Result<(), Failure> {
+    let client = one.edge.client()?;
+    let failed = |error| failure(&client, one.run, error);
+    let mut data: Value = client.get(&format!("runs/{}", one.run)).await.map_err(failed)?;
+    let journal = client.journal(one.run).await.map_err(failed)?;
+    let detail: RunDetail = output::understood(&data)?;
+    data["journal"] = json!(journal);
+    one.output.format().show(&data, &show::page(&detail, &journal));
+    Ok(())
+}
+
+async fn control(one: One, verb: &str) -> Result<(), Failure> {
+    let client = one.edge.client()?;
+    told(&client, one.output.format(), one.run, verb, &json!({})).await
+}
+
+async fn answer(answer: Answer) -> Result<(), Failure> {
+    let client = answer.edge.client()?;
+    let body = json!({ "choice": answer.choice, "text": answer.text.unwrap_or_default() });
+    told(&client, answer.output.format(), answer.run, "answer", &body).await
+}
+
+/// Does something to a run and says what it has come to.
+async fn told(
+    client: &ApiClient,
+    format: Format,
+    run: RunId,
+    verb: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let done: Result<Value, EdgeError> = client.post(&format!("runs/{run}/{verb}"), body).await;
+    let mut done = done.map_err(|error| failure(client, run, error))?;
+    let text = match done["status"].as_str().unwrap_or_default() {
+        "cancelling" => format!("{run}: its runner has been told, and ends it"),
+        "pausing" => format!("{run}: its runner has been told, and pauses it when its step is finished"),
+        "answered" => format!("{run}: answered; it goes on"),
+        "resumed" => format!("{run}: resumed; it goes on where it stood"),
+        status => format!("{run}: {status}"),
+    };
+    done["run"] = json!(run);
+    format.show(&done, &text);
+    Ok(())
+}
+
+fn failure(client: &ApiClient, run: RunId, error: EdgeError) -> Failure {
+    match error {
+        EdgeError::Refused(problem) if problem.code == "not_found" => Failure::failed(
+            "not_found",
+            format!("there is no run {run} here; `roost runs` lists those there are"),
+        ),
+        error => client.failure(error),
+    }
+}
