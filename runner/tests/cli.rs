@@ -4,9 +4,23 @@
 
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 14] = [
-    "demo", "up", "edge", "runner", "sprites", "runs", "migrate", "backup", "restore", "token", "code",
-    "send", "doctor", "config",
+const COMMANDS: [&str; 16] = [
+    "demo",
+    "up",
+    "edge",
+    "runner",
+    "sprites",
+    "runs",
+    "effects",
+    "deliveries",
+    "migrate",
+    "backup",
+    "restore",
+    "token",
+    "code",
+    "send",
+    "doctor",
+    "config",
 ];
 
 fn roost(arguments: &[&str]) -> Output {

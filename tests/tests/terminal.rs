@@ -4,8 +4,9 @@
 
 use std::process::{Command, Output};
 
+use http::Method;
 use roost_edge::host::native::DatabaseAddress;
-use roost_runner::fixture::Fixture;
+use roost_runner::{fixture::Fixture, standin::telegram::TelegramFault};
 use roost_shared::wire::PollResponse;
 use roost_tests::{desk::Desk, office::MASTER_KEY, roost_binary};
 use serde_json::{Value, json};
@@ -156,6 +157,66 @@ async fn runs_are_seen_paused_answered_tried_again_and_cancelled() {
 }
 
 #[tokio::test]
+async fn what_failed_is_seen_and_sent_again_and_what_nobody_heard_is_routed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let desk = Desk::open(&DatabaseAddress::File(directory.path().join("roost.db"))).await;
+    let terminal = Terminal(&desk);
+    let mut failed = Vec::new();
+    for number in 1..=3 {
+        desk.telegram.fail_next(TelegramFault::Blocked);
+        desk.say(&desk.url, Fixture::TelegramMessage, number).await;
+        let run = desk.reply(&desk.url, "The answer is 42.").await[0];
+        let effect = desk.until(run, "failed").await;
+        failed.push((run, effect["id"].as_str().unwrap().to_owned()));
+    }
+    let listed = terminal
+        .said("effects --state failed --integration telegram")
+        .await;
+    assert!(listed.contains("  failed: channel_forbidden  1 "), "{listed}");
+    assert_eq!(listed.matches("The answer is 42.").count(), 3, "{listed}");
+
+    let (run, effect) = &failed[0];
+    let again = terminal.said(&format!("effects replay {effect}")).await;
+    assert!(again.contains("owner has it sent again"), "{again}");
+    desk.until(*run, "sent").await;
+    let (refused, _) = terminal.refused(&format!("effects drop {effect}")).await;
+    assert_eq!(refused, "effect_moved");
+    assert_eq!(
+        terminal
+            .said("effects replay --integration telegram --from 2h")
+            .await,
+        "2 effects sent again\n"
+    );
+    for (run, _) in &failed {
+        desk.until(*run, "sent").await;
+    }
+    assert_eq!(
+        terminal.json("effects replay --all").await,
+        json!({ "replayed": 0 })
+    );
+
+    let (_, subscriptions) = desk.api(Method::GET, "/subscriptions", Value::Null).await;
+    for subscription in subscriptions["items"].as_array().unwrap() {
+        let path = format!("/subscriptions/{}", subscription["id"].as_str().unwrap());
+        desk.api(Method::DELETE, &path, Value::Null).await;
+    }
+    desk.say(&desk.url, Fixture::GithubIssueComment, 9).await;
+    for subscription in subscriptions["items"].as_array().unwrap() {
+        desk.api(Method::POST, "/subscriptions", subscription.clone())
+            .await;
+    }
+    let ignored = terminal.json("deliveries --verdict ignored").await;
+    let delivery = ignored["items"][0]["id"].as_str().unwrap();
+    let replayed = terminal.said("deliveries replay --from 1h").await;
+    assert!(
+        replayed.starts_with(&format!("{delivery}: taken up by ")),
+        "{replayed}"
+    );
+    let replayed = terminal.said(&format!("deliveries replay {delivery}")).await;
+    assert!(replayed.contains("has had it"), "{replayed}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let desk = Desk::open(&DatabaseAddress::File(directory.path().join("roost.db"))).await;
@@ -165,7 +226,7 @@ async fn what_is_wrong_is_said_with_what_to_do() {
         (
             "runs show 01J9ZD6M5N0000000000000000",
             "not_found",
-            "there is no run 01J9ZD6M5N0000000000000000 here; `roost runs` lists",
+            "there is no run 01J9ZD6M5N0000000000000000 here; look for it in the list",
         ),
         (
             "runs --agent nobody",

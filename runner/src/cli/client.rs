@@ -3,7 +3,7 @@
 //! Invariant: a command that was given no token makes one for itself only where the master key lies, and it is good for
 //! minutes.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use clap::Args;
 use reqwest::Url;
@@ -20,6 +20,7 @@ use crate::{
     },
     api_client::{ApiClient, Page, Patience},
     config::{Config, RunnerConfig},
+    edge_client::EdgeError,
 };
 
 /// Who does what such a command does, where the token says nobody else.
@@ -112,4 +113,15 @@ pub(super) async fn named(
         };
         Failure::failed("name_unknown", message)
     })
+}
+
+/// Why something could not be done with one `what` (`run`, `effect`).
+pub(super) fn of_one(client: &ApiClient, what: &str, id: impl Display, error: EdgeError) -> Failure {
+    match error {
+        EdgeError::Refused(problem) if problem.code == "not_found" => {
+            let message = format!("there is no {what} {id} here; look for it in the list");
+            Failure::failed("not_found", message)
+        }
+        error => client.failure(error),
+    }
 }

@@ -7,9 +7,11 @@ mod backup;
 mod client;
 mod code;
 mod config;
+mod deliveries;
 mod demo;
 mod doctor;
 mod edge;
+mod effects;
 mod failure;
 mod migrate;
 mod moment;
@@ -59,6 +61,8 @@ enum Command {
     Runner(runner::Args),
     Sprites(sprites::Args),
     Runs(Box<runs::Args>),
+    Effects(Box<effects::Args>),
+    Deliveries(Box<deliveries::Args>),
     Migrate(migrate::Args),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -89,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Runner(args) => (args.output.format(), runner::run(args)),
         Command::Sprites(args) => (args.output.format(), sprites::run(args)),
         Command::Runs(args) => (args.format(), runs::run(*args)),
+        Command::Effects(args) => (args.format(), effects::run(*args)),
+        Command::Deliveries(args) => (args.format(), deliveries::run(*args)),
         Command::Send(args) => (args.output.format(), send::run(args)),
         Command::Doctor(args) => (args.output.format(), doctor::run(args)),
         Command::Edge(args) => (args.output.format(), edge::run(args)),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
-    client::{EdgeArgs, named},
+    client::{EdgeArgs, named, of_one},
     output::{self, Format, OutputArgs},
     table::table,
     views::{Run, RunDetail},
@@ -176,7 +176,7 @@ async fn list(which: List) -> Result<(), Failure> {
 
 async fn show(one: One) -> Result<(), Failure> {
     let client = one.edge.client()?;
-    let failed = |error| failure(&client, one.run, error);
+    let failed = |error| of_one(&client, "run", one.run, error);
     let mut data: Value = client.get(&format!("runs/{}", one.run)).await.map_err(failed)?;
     let journal = client.journal(one.run).await.map_err(failed)?;
     let detail: RunDetail = output::understood(&data)?;
@@ -205,7 +205,7 @@ async fn told(
     body: &Value,
 ) -> Result<(), Failure> {
     let done: Result<Value, EdgeError> = client.post(&format!("runs/{run}/{verb}"), body).await;
-    let mut done = done.map_err(|error| failure(client, run, error))?;
+    let mut done = done.map_err(|error| of_one(client, "run", run, error))?;
     let text = match done["status"].as_str().unwrap_or_default() {
         "cancelling" => format!("{run}: its runner has been told, and ends it"),
         "pausing" => format!("{run}: its runner has been told, and pauses it when its step is finished"),
@@ -216,14 +216,4 @@ async fn told(
     done["run"] = json!(run);
     format.show(&done, &text);
     Ok(())
-}
-
-fn failure(client: &ApiClient, run: RunId, error: EdgeError) -> Failure {
-    match error {
-        EdgeError::Refused(problem) if problem.code == "not_found" => Failure::failed(
-            "not_found",
-            format!("there is no run {run} here; `roost runs` lists those there are"),
-        ),
-        error => client.failure(error),
-    }
 }

@@ -1,6 +1,9 @@
-//! What the API says of runs and effects, as far as people are shown it; docs/reference/api.md has it whole.
+//! What the API says of runs, effects and deliveries, as far as people are shown it; docs/reference/api.md has it whole.
 
-use roost_shared::{EffectId, MicroUsd, RunId, UnixMillis, question::Question, run::Phase, work::Trust};
+use roost_shared::{
+    DeliveryId, EffectId, MicroUsd, RunId, UnixMillis, effect::Effect, question::Question, run::Phase,
+    work::Trust,
+};
 use serde::Deserialize;
 
 /// A run of a list.
@@ -57,9 +60,40 @@ pub(super) struct RunDetail {
 #[derive(Debug, Deserialize)]
 pub(super) struct EffectRow {
     pub(super) id: EffectId,
+    pub(super) run: Option<RunId>,
+    pub(super) effect: Effect,
     pub(super) state: String,
     pub(super) waits_for_person: bool,
+    pub(super) attempts: u64,
+    pub(super) due_at: Option<UnixMillis>,
+    pub(super) external_id: Option<String>,
     pub(super) code: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) created_at: UnixMillis,
+}
+
+/// A delivery of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct DeliveryRow {
+    pub(super) id: DeliveryId,
+    pub(super) integration: Integration,
+    pub(super) verdict: String,
+    pub(super) event: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) runs: Vec<RunId>,
+    pub(super) received_at: UnixMillis,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Integration {
+    pub(super) name: String,
+}
+
+/// What a replay of a delivery came to.
+#[derive(Debug, Deserialize)]
+pub(super) struct Replayed {
+    pub(super) delivery: DeliveryId,
+    pub(super) runs: Vec<RunId>,
     pub(super) reason: Option<String>,
 }
 
@@ -84,6 +118,14 @@ impl Run {
 }
 
 impl EffectRow {
+    /// What is to become visible.
+    pub(super) fn said(&self) -> &str {
+        match &self.effect {
+            Effect::Acknowledge { .. } => "(sign of receipt)",
+            Effect::Reply { text, .. } => text,
+        }
+    }
+
     /// How it stands: `sent`, `unknown: asks you`, `failed: channel_gone`.
     pub(super) fn standing(&self) -> String {
         match (&self.code, self.waits_for_person) {
