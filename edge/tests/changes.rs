@@ -5,10 +5,11 @@
 mod common;
 
 use common::{
-    TestEdge,
+    As, TestEdge,
     github::{self, Comment},
 };
 use http::StatusCode;
+use roost_edge::{auth::token::Audience, edge::DEFAULT_WORKSPACE};
 use serde_json::{Value, json};
 
 /// An edge with a GitHub integration that ada listens to.
@@ -71,6 +72,34 @@ async fn an_edit_reaches_the_run_as_long_as_it_is_open() {
     );
     let late = comment(&t, "d5", "edited", 7, "too late").await;
     assert_eq!(late["verdict"], "ignored");
+}
+
+#[tokio::test]
+async fn a_run_that_failed_hears_when_it_is_tried_again_what_it_was_told_before() {
+    let t = office().await;
+    comment(&t, "d1", "created", 7, "paint it red").await;
+    let run = t.lease().await[0]["run"].as_str().unwrap().to_owned();
+    let fail = json!([{"type": "failed", "code": "model_key_refused", "message": "x"}]);
+    // Both come while the call is under way that fails.
+    let edited = comment(&t, "d2", "edited", 7, "paint it green").await;
+    assert_eq!(edited["runs"], json!([run]));
+    comment(&t, "d3", "created", 9, "and then dry it").await;
+    t.append(&run, 2, fail.clone()).await;
+    comment(&t, "d4", "edited", 7, "too late").await;
+    let next = t.lease().await[0].clone();
+    let begun = &next["journal"][0]["work_item"]["text"];
+    assert_eq!((begun, &next["signals"]), (&json!("and then dry it"), &json!([])));
+    let path = next["run"].as_str().unwrap();
+    t.append(path, 2, json!([{"type": "completed", "reply": "dry"}]))
+        .await;
+
+    let token = t.token(Audience::Api, DEFAULT_WORKSPACE);
+    let path = format!("/runs/{run}/resume");
+    let (status, said) = t.api(As::Token(&token), "POST", &path, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    let again = t.lease().await[0].clone();
+    assert_eq!(again["run"], json!(run));
+    assert_eq!(changes(&again["signals"]), [("edited", "paint it green")]);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ pub(super) async fn append(
         batch.push(signal::forget_pauses(scope, run));
     }
     if phase.is_terminal() {
-        batch.extend(signal::hand_on(&edge, scope, run, now));
+        batch.extend(signal::hand_on(&edge, scope, run, phase, now));
     }
     if let Some(post) = &posts {
         batch.extend(replies(&edge, scope, run, post, next_seq, now).await?);

@@ -288,7 +288,7 @@ pub(crate) fn write(
         ),
     ];
     if phase.is_terminal() {
-        batch.extend(signal::hand_on(edge, scope, run, now));
+        batch.extend(signal::hand_on(edge, scope, run, phase, now));
     }
     batch
 }

@@ -2,10 +2,12 @@
 //! lease writes the journal of a run under way; it hears them with its lease, a poll or an append.
 //!
 //! Invariant: a signal is gone in the append that takes it in, or when the run has ended; a message among them is then
-//! handed on to a run of its own. So none is lost and none is taken in twice.
+//! handed on to a run of its own. What only the run itself can use stays with one that failed, for it may be tried again. So none
+//! is lost and none is taken in twice.
 
 use roost_shared::{
     RunId, SignalId, UnixMillis,
+    run::Phase,
     wire::{Signal, SignalBody},
 };
 
@@ -108,14 +110,17 @@ pub(super) fn forget_pauses(scope: &Scope, run: RunId) -> Statement {
     )
 }
 
-/// For a run that ends: messages it has not heard become one run after it, the first of them as its beginning, and what
-/// else it was told is forgotten. Part of the batch that ends it.
-pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, now: UnixMillis) -> Vec<Statement> {
+/// For a run that ends in this phase: messages it has not heard become one run after it, the first of them as its beginning, and
+/// what else it was told is forgotten; but one that failed still hears, when it is tried again, what it was answered and what became
+/// of messages it had read. Part of the batch that ends it.
+pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, end: Phase, now: UnixMillis) -> Vec<Statement> {
     let next: Value = RunId::new(now, edge.entropy()).into();
+    let end = || Value::from(end.as_str().to_owned());
     vec![
         scope.sql(
-            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind <> 'steer'",
-            [run.into()],
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind <> 'steer' \
+             AND NOT (?3 = 'failed' AND kind = 'answer')",
+            [run.into(), end()],
         ),
         scope.sql(
             "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, integration_id, \
@@ -134,17 +139,20 @@ pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, now: UnixMillis) -
         ),
         scope.sql(
             "UPDATE joined SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 AND work_item_id IN \
-             (SELECT body ->> '$.work_item.id' FROM signals WHERE run_id = ?2)",
-            [run.into(), next.clone()],
+             (SELECT body ->> '$.work_item.id' FROM signals WHERE run_id = ?2 \
+             AND (?4 <> 'failed' OR body ->> '$.change' IS 'said'))",
+            [run.into(), next.clone(), end()],
         ),
         scope.sql(
-            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND (body ->> '$.work_item.id' IN \
-             (SELECT work_item_id FROM runs WHERE id = ?3) OR NOT EXISTS (SELECT 1 FROM runs WHERE id = ?3))",
-            [run.into(), next.clone()],
+            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND (?4 <> 'failed' OR body ->> '$.change' IS 'said') \
+             AND (body ->> '$.work_item.id' IN (SELECT work_item_id FROM runs WHERE id = ?3) \
+             OR NOT EXISTS (SELECT 1 FROM runs WHERE id = ?3))",
+            [run.into(), next.clone(), end()],
         ),
         scope.sql(
-            "UPDATE signals SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2",
-            [run.into(), next],
+            "UPDATE signals SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 \
+             AND (?4 <> 'failed' OR body ->> '$.change' IS 'said')",
+            [run.into(), next, end()],
         ),
     ]
 }

@@ -16,7 +16,7 @@ impl World {
         let columns = "/* all */ SELECT id, phase, waits, next_seq, epoch, crashes, conversation_id FROM runs WHERE workspace_id = ?1";
         let mut places: BTreeMap<String, u32> = BTreeMap::new();
         let mut active: BTreeMap<String, u32> = BTreeMap::new();
-        let mut ended_badly: BTreeSet<RunId> = BTreeSet::new();
+        let mut cancelled: BTreeSet<RunId> = BTreeSet::new();
         for row in &self.scope.query(columns, []).await.unwrap() {
             let run: RunId = row.parse(0).unwrap();
             let journal = roost_edge::runs::journal::page(&self.scope, run, 0)
@@ -24,10 +24,8 @@ impl World {
                 .unwrap();
             let state = allowed(&journal);
             let phase = Phase::from_name(row.text(1).unwrap()).unwrap();
-            let badly =
-                |event: &Event| matches!(event.body, EventBody::Failed { .. } | EventBody::Cancelled { .. });
-            if journal.iter().any(badly) {
-                ended_badly.insert(run);
+            if phase == Phase::Cancelled {
+                cancelled.insert(run);
             }
             assert_eq!((state.phase, state.next_seq), (phase, row.unsigned(3).unwrap()));
             assert_eq!(
@@ -46,15 +44,17 @@ impl World {
             let waiting = "SELECT coalesce(body ->> '$.change', kind), body ->> '$.work_item.text' FROM signals \
                            WHERE workspace_id = ?1 AND run_id = ?2";
             for signal in &self.scope.query(waiting, [run.into()]).await.unwrap() {
-                assert!(!phase.is_terminal(), "an ended run leaves nothing unheard");
-                if matches!(signal.text(0).unwrap(), "said" | "edited") {
+                let kind = signal.text(0).unwrap();
+                let kept = phase == Phase::Failed && matches!(kind, "edited" | "deleted" | "answer");
+                assert!(!phase.is_terminal() || kept, "an ended run leaves {kind} unheard");
+                if matches!(kind, "said" | "edited") {
                     *places.entry(signal.text(1).unwrap().to_owned()).or_default() += 1;
                 }
             }
         }
         assert!(active.values().all(|runs| *runs == 1), "one active run per lane");
         for said in &self.said {
-            said.check(&mut places, &ended_badly);
+            said.check(&mut places, &cancelled);
         }
         assert_eq!(places, BTreeMap::new(), "nothing is anywhere that nobody wrote");
     }
@@ -62,8 +62,8 @@ impl World {
 
 impl Said {
     /// A message is in exactly one place, unless it was deleted, perhaps before it was read; an edit is in one, as long as a run
-    /// that was told of it has not ended badly since, even if it was taken up again.
-    fn check(&self, places: &mut BTreeMap<String, u32>, ended_badly: &BTreeSet<RunId>) {
+    /// that was told of it was not cancelled.
+    fn check(&self, places: &mut BTreeMap<String, u32>, cancelled: &BTreeSet<RunId>) {
         let times = places.remove(&self.id).unwrap_or_default();
         assert!(
             times == 1 || self.deleted && times == 0,
@@ -71,7 +71,7 @@ impl Said {
         );
         for (text, told) in &self.edits {
             let times = places.remove(text).unwrap_or_default();
-            let counts = |run: &RunId| !ended_badly.contains(run);
+            let counts = |run: &RunId| !cancelled.contains(run);
             let must = !self.deleted && told.iter().any(counts);
             assert!(
                 times == 1 || times == 0 && !must,
