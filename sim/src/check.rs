@@ -40,6 +40,8 @@ pub struct Counts {
     pub paused: usize,
     /// Questions of runs.
     pub questions: usize,
+    /// Times a run that had failed was tried again.
+    pub tried_again: usize,
 }
 
 /// Checks everything; the broken promises, one sentence each.
@@ -76,6 +78,7 @@ pub fn check(history: &History) -> (Counts, Vec<String>) {
         };
         counts.paused += count("paused");
         counts.questions += count("asked");
+        counts.tried_again += people::tries(told).count();
         counts.broken_leases += broken_leases(&told.journal);
     }
     if counts.replies

@@ -113,7 +113,7 @@ pub async fn runs(scope: &Scope) -> Result<Vec<RunTold>, DbError> {
     Ok(runs)
 }
 
-/// How many runs and effects wait for something.
+/// How many runs and effects wait for something: one that failed, to be tried again.
 ///
 /// # Errors
 /// When the store fails.
@@ -121,7 +121,7 @@ pub async fn restless(scope: &Scope) -> Result<u64, DbError> {
     let rows = scope
         .query(
             "SELECT (SELECT count(*) FROM runs WHERE workspace_id = ?1 \
-             AND phase NOT IN ('completed', 'failed', 'cancelled')) \
+             AND phase NOT IN ('completed', 'cancelled')) \
              + (SELECT count(*) FROM effects WHERE workspace_id = ?1 AND due_at IS NOT NULL)",
             [],
         )

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 /// How many promises were broken.
 fn simulate(options: &Options) -> Result<usize, SimError> {
     println!(
-        "| seed | faults | accepted, of all | changed | runs; cancelled | paused; asked | posts; in doubt | leases broken | simulated | broken | digest |"
+        "| seed | faults | accepted, of all | changed | runs; cancelled | paused; asked; tried again | posts; in doubt | leases broken | simulated | broken | digest |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut broken = 0;
@@ -77,7 +77,7 @@ fn simulate(options: &Options) -> Result<usize, SimError> {
 fn show(report: &Report) {
     let counts = report.counts;
     println!(
-        "| {} | {} | {} of {} | {} | {}; {} | {}; {} | {}; {} | {} | {} s | {} | {} |",
+        "| {} | {} | {} of {} | {} | {}; {} | {}; {}; {} | {}; {} | {} | {} s | {} | {} |",
         report.seed,
         report.faults,
         counts.accepted,
@@ -87,6 +87,7 @@ fn show(report: &Report) {
         counts.cancelled,
         counts.paused,
         counts.questions,
+        counts.tried_again,
         counts.replies,
         counts.in_doubt,
         counts.broken_leases,

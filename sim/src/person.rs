@@ -1,7 +1,8 @@
-//! The person who looks after runs: pauses and cancels some while things break, resumes what waits and answers what asks.
+//! The person who looks after runs: pauses and cancels some while things break, resumes what waits, answers what asks and tries
+//! again what failed.
 //!
 //! Invariant: what is written down as done was answered 2xx; what may have been done is written down before it is asked for.
-//! Once people write no more, nothing is left waiting.
+//! Once people write no more, nothing is left waiting or failed.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -32,7 +33,7 @@ pub enum Want {
     Cancel,
     /// That it stops until it is resumed.
     Pause,
-    /// That it goes on.
+    /// That it goes on, or tries again if it has failed.
     Resume,
     /// An answer to its question.
     Answer,
@@ -136,8 +137,8 @@ impl Person {
         loop {
             tokio::time::sleep(chance.between(50, 700)).await;
             let edge = *chance.one_of(&EDGES);
-            let open = ["waiting", "queued", "running", "parked"];
-            let phase = *chance.one_of(&open);
+            let phases = ["waiting", "queued", "running", "parked", "failed"];
+            let phase = *chance.one_of(&phases);
             let path = format!("runs?limit=200&phase={phase}");
             let Some(page) = self.ask::<Page>(&network, edge, (Method::GET, &path), None).await else {
                 continue;
@@ -160,10 +161,10 @@ impl Person {
     /// What to do about a run.
     fn wants(&self, seen: &Seen, chance: &mut Chance) -> Option<Want> {
         let helps = turmoil::sim_elapsed().unwrap_or_default() >= self.meddles;
-        let help = match seen.waits.as_deref() {
-            Some("asked") => Some(Want::Answer),
-            Some(_) => Some(Want::Resume),
-            None => None,
+        let help = match (seen.phase.as_str(), seen.waits.as_deref()) {
+            ("waiting", Some("asked")) => Some(Want::Answer),
+            ("waiting" | "failed", _) => Some(Want::Resume),
+            _ => None,
         };
         if helps {
             return help;
@@ -171,6 +172,7 @@ impl Person {
         let meddle = *chance.one_of(&[Want::Pause, Want::Pause, Want::Cancel, Want::Resume]);
         match (help, chance.in_hundred(60)) {
             (Some(help), Luck::Yes) => Some(help),
+            _ if seen.phase == "failed" => None,
             _ if seen.phase == "waiting" => (meddle == Want::Cancel).then_some(meddle),
             _ => Some(meddle),
         }

@@ -1,7 +1,9 @@
 //! What people may rely on: a cancelled run ends and says nothing after, a paused one goes on when it is resumed, an edited message
-//! is answered as it reads now, a question is asked once.
+//! is answered as it reads now, a question is asked once, and a run that failed goes on where it stood when somebody says so.
 
-use roost_shared::event::{Change, EventBody};
+use std::collections::BTreeSet;
+
+use roost_shared::event::{Change, Event, EventBody};
 
 use crate::{
     chance::Luck,
@@ -17,6 +19,7 @@ pub(super) fn check(history: &History, offences: &mut Vec<String>) {
         paused(history, told, offences);
         questions(history, told, offences);
         answers(history, told, offences);
+        failed(history, told, offences);
     }
     for message in &history.messages {
         edits(history, message, offences);
@@ -81,6 +84,42 @@ fn questions(history: &History, told: &RunTold, offences: &mut Vec<String>) {
             0 if !in_doubt => offences.push(format!("{:?} did not arrive", question.text)),
             0 | 1 => {}
             more => offences.push(format!("{:?} arrived {more} times", question.text)),
+        }
+    }
+}
+
+/// The words by which somebody let the run try again after it had failed.
+pub(super) fn tries(told: &RunTold) -> impl Iterator<Item = &Event> {
+    let pairs = told.journal.windows(2);
+    pairs
+        .filter(|pair| pair[0].body.kind() == "failed")
+        .map(|pair| &pair[1])
+}
+
+/// A run that failed goes on only by a person's word, as often as they gave it; and what the model had said before, it is not asked
+/// for again.
+fn failed(history: &History, told: &RunTold, offences: &mut Vec<String>) {
+    let wanted = history
+        .deeds
+        .iter()
+        .filter(|deed| deed.run == told.id && deed.want == Want::Resume);
+    let tried: Vec<_> = tries(told).collect();
+    if tried.iter().any(|event| event.body.kind() != "resumed") || tried.len() > wanted.count() {
+        offences.push(format!(
+            "run {} went on after it had failed, and nobody said so",
+            told.id
+        ));
+    }
+    let mut calls = BTreeSet::new();
+    for event in &told.journal {
+        let EventBody::ModelAnswered(answer) = &event.body else {
+            continue;
+        };
+        for call in answer.tool_calls().filter(|call| !calls.insert(&call.id)) {
+            offences.push(format!(
+                "the model was asked for {} of run {} again",
+                call.id, told.id
+            ));
         }
     }
 }

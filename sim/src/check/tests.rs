@@ -4,6 +4,7 @@ use roost_shared::{
     IntegrationId, RunId, UnixMillis, WorkItemId,
     event::{Change, Event, EventBody},
     question::Question,
+    run::RunState,
     work::{Actor, Conversation, ReplyTo, Trust, WorkItem},
 };
 
@@ -12,6 +13,7 @@ use crate::{
     channel::Said,
     history::{Ack, History, RunTold},
     person::{Deed, Want},
+    runner::script,
     sender::{Changed, Channel, Message},
 };
 
@@ -188,7 +190,7 @@ fn what_people_may_not_rely_on_is_named() {
             until: UnixMillis(1),
         };
     };
-    let breaks: [(&str, Break); 9] = [
+    let breaks: [(&str, Break); 11] = [
         ("did not take it in", edited),
         ("replied without", |history| {
             edited(history);
@@ -208,6 +210,17 @@ fn what_people_may_not_rely_on_is_named() {
         ("was cancelled, and replied", |history| {
             history.runs[0].phase = "cancelled".into();
             history.said[0].text = format!("answer to {}", work_item().id);
+        }),
+        ("nobody said so", |history| {
+            let [_, failed] = script::refusal();
+            history.runs[0].journal[1].body = failed;
+        }),
+        ("was asked for t0-0", |history| {
+            let Ok(state) = RunState::fold(&history.runs[0].journal[..1]) else {
+                return;
+            };
+            history.runs[0].journal[1].body = script::answer(&state);
+            history.runs[0].journal[2].body = script::answer(&state);
         }),
         ("paused at 3 without a pause", |history| {
             deed(history, Want::Pause, "pausing", 2);

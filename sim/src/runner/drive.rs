@@ -20,7 +20,7 @@ use super::{
     script::{self, BLAST},
 };
 use crate::{
-    chance::SharedChance,
+    chance::{Luck, SharedChance},
     edge_host::true_time,
     history::{Ack, Acks},
     trace::Trace,
@@ -28,6 +28,9 @@ use crate::{
 
 /// The refusal of an append that takes in what was taken back.
 const WITHDRAWN: &str = "signal_withdrawn";
+
+/// Of a hundred calls of the model, so many are refused.
+const REFUSED: usize = 5;
 
 /// What driving a run needs of its runner.
 #[derive(Clone)]
@@ -58,7 +61,10 @@ impl Driver {
                 (None, _) => match state.next() {
                     Next::CallModel => {
                         self.pass(50, 1_500).await;
-                        vec![script::answer(&state)]
+                        match self.chance.draw(|chance| chance.in_hundred(REFUSED)) {
+                            Luck::Yes => script::refusal().to_vec(),
+                            Luck::No => vec![script::answer(&state)],
+                        }
                     }
                     Next::RunTools(calls) => self.work(&lease, &state, &calls[0]).await,
                     Next::Complete(text) | Next::Refused(text) => {

@@ -10,7 +10,7 @@
 mod client;
 mod drive;
 mod ear;
-mod script;
+pub mod script;
 
 use std::{
     collections::BTreeMap,

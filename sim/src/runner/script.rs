@@ -51,6 +51,20 @@ pub fn answer(state: &RunState) -> EventBody {
     })
 }
 
+/// What stands in a run's journal when the model takes nobody's key: the run has failed, and a person may let it try again.
+pub fn refusal() -> [EventBody; 2] {
+    let code = "model_key_refused".to_owned();
+    let message = "the provider refuses the key; set a valid one".to_owned();
+    let failed = EventBody::ModelFailed {
+        code: code.clone(),
+        message: message.clone(),
+        retry_in_ms: None,
+        usage: Usage::default(),
+        cost: MicroUsd::default(),
+    };
+    [failed, EventBody::Failed { code, message }]
+}
+
 /// Names its run, and every message as the model last read it.
 fn reply(state: &RunState) -> String {
     let mut read = state.work_item.text.clone();
