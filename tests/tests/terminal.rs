@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use http::Method;
 use roost_edge::host::native::DatabaseAddress;
@@ -214,6 +217,30 @@ async fn what_failed_is_seen_and_sent_again_and_what_nobody_heard_is_routed_agai
     );
     let replayed = terminal.said(&format!("deliveries replay {delivery}")).await;
     assert!(replayed.contains("has had it"), "{replayed}");
+    desk.reply(&desk.url, "Done.").await;
+
+    // Telegram can't be read back: whether this one arrived, only a person can tell.
+    desk.say(&desk.url, Fixture::TelegramMessage, 4).await;
+    desk.telegram.fail_next(TelegramFault::CutAfter);
+    let run = desk.reply(&desk.url, "The answer is 43.").await[0];
+    desk.until(run, "unknown").await;
+    for _ in 0..3 {
+        desk.pass(Duration::from_secs(60));
+        desk.tick().await;
+    }
+    let listed = terminal.json("effects --state unknown").await;
+    let effect = listed["items"][0]["id"].as_str().unwrap();
+    let shown = terminal.said(&format!("effects show {effect}")).await;
+    assert!(
+        shown.contains("unknown: asks you") && shown.contains(&format!("`roost effects arrived {effect}`")),
+        "{shown}"
+    );
+    assert_eq!(
+        terminal.json("effects replay --all").await,
+        json!({ "replayed": 0 })
+    );
+    let settled = terminal.json(&format!("effects arrived {effect}")).await;
+    assert_eq!(settled["state"], "sent");
 }
 
 #[tokio::test]
