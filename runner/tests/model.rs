@@ -70,10 +70,12 @@ fn results(answer: &Answer) -> Arc<Message> {
 }
 
 fn request(messages: Vec<Arc<Message>>) -> ModelRequest {
-    let tool = |name: &str| ToolDefinition {
-        name: name.into(),
-        description: format!("Does {name}."),
-        input_schema: json!({"type": "object", "properties": {"command": {"type": "string"}}}),
+    let tool = |name: &str| {
+        Arc::new(ToolDefinition {
+            name: name.into(),
+            description: format!("Does {name}."),
+            input_schema: json!({"type": "object", "properties": {"command": {"type": "string"}}}),
+        })
     };
     ModelRequest {
         model: "p/some-model".into(),
@@ -85,7 +87,7 @@ fn request(messages: Vec<Arc<Message>>) -> ModelRequest {
 }
 
 async fn ask(gateway: &Gateway, messages: Vec<Arc<Message>>) -> Result<Answer, ModelError> {
-    gateway.ask(&request(messages)).await?.answer(|_| {}).await
+    gateway.ask(request(messages)).await?.answer(|_| {}).await
 }
 
 #[tokio::test]
@@ -117,7 +119,7 @@ async fn an_answer_comes_whole_and_piece_by_piece_and_goes_back_as_it_came() {
             };
             config.models.insert("p/some-model".into(), settings);
         });
-        let mut stream = gateway.ask(&request(vec![user("hello")])).await.unwrap();
+        let mut stream = gateway.ask(request(vec![user("hello")])).await.unwrap();
         let (mut text, mut thinking, mut inputs) =
             (String::new(), String::new(), [String::new(), String::new()]);
         let mut pieces = 0;
@@ -296,7 +298,7 @@ async fn what_is_no_provider_says_so() {
             model: model.into(),
             ..request(vec![user("hello")])
         };
-        let error = nowhere.ask(&request).await.unwrap_err();
+        let error = nowhere.ask(request).await.unwrap_err();
         assert_eq!(error.code(), "model_provider_unknown");
         assert!(error.to_string().contains("(p)"), "{error}");
     }

@@ -13,6 +13,7 @@ pub mod outside;
 pub mod problem;
 pub mod question;
 pub mod run;
+pub mod size;
 pub mod sprite;
 pub mod text;
 pub mod time;

@@ -3,10 +3,15 @@
 //! Invariant: a call is made only if the most it can cost is still left. What the model may write is cut to what is left for
 //! it; a call that would leave less than a short answer is not made.
 
-use roost_shared::{MicroUsd, agent::RunLimits, event::EventBody};
+use std::sync::Arc;
+
+use roost_shared::{MicroUsd, agent::RunLimits, event::EventBody, size};
 
 use super::drive::Drive;
-use crate::model::{ModelRequest, price::Price};
+use crate::{
+    model::{ModelRequest, price::Price},
+    tool::ToolDefinition,
+};
 
 /// Tokens below which an answer is not worth asking for.
 const SHORT_ANSWER: u64 = 256;
@@ -56,6 +61,12 @@ impl Drive {
     pub(super) fn window(&self) -> u64 {
         self.brain.gateway.window(&self.lease.agent.model)
     }
+}
+
+/// What stands before every conversation takes, in bytes.
+pub(super) fn of_instructions(system: &[String], tools: &[Arc<ToolDefinition>]) -> usize {
+    let tool = |tool: &Arc<ToolDefinition>| tool.description.len() + size::of_json(&tool.input_schema);
+    system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
 }
 
 /// Tokens a request of so many bytes can have: text of any kind has at least two bytes to a token, and what was counted last

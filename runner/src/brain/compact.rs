@@ -11,7 +11,9 @@ use roost_shared::{
     transcript::{Block, Message, Role},
 };
 
-use super::{context, drive::Drive, ears::Interrupt, journal::Stopped, think::Unanswered};
+use super::{
+    context, conversation::Conversation, drive::Drive, ears::Interrupt, journal::Stopped, think::Unanswered,
+};
 use crate::model::{ModelError, ModelRequest};
 
 const SUMMARISE: &str = "\
@@ -27,7 +29,7 @@ impl Drive {
     /// Replaces the conversation by a summary.
     pub(super) async fn compact(&mut self) -> Result<Option<Interrupt>, Stopped> {
         let ask = user(SUMMARISE.to_owned());
-        let request = self.request(self.conversation(vec![ask]).await).await;
+        let request = self.request(self.conversation().await.then(ask)).await;
         self.summarise(request).await
     }
 
@@ -43,7 +45,7 @@ impl Drive {
         let lease = &self.lease;
         let opening = |state: &RunState| context::opening(lease, &state.work_item);
         let opening = self.journal.read(opening).await;
-        let mut request = self.request(context::conversation(opening, vec![ask])).await;
+        let mut request = self.request(Conversation::new(opening).then(ask)).await;
         request.tools = Arc::from([]);
         self.summarise(request).await
     }
@@ -78,12 +80,12 @@ impl Drive {
     }
 }
 
-fn user(text: String) -> Arc<Message> {
+fn user(text: String) -> Message {
     let blocks = vec![Block::Text { text }];
-    Arc::new(Message {
+    Message {
         role: Role::User,
         blocks,
-    })
+    }
 }
 
 /// The conversation as plain text of at most about `room` bytes: its beginning, and three times as much of its end.
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn the_shorter_form_keeps_both_ends_and_its_bounds() {
         let transcript: Vec<_> = (0..1_000)
-            .map(|n| user(format!("piece {n} {}", "x".repeat(90))))
+            .map(|n| Arc::new(user(format!("piece {n} {}", "x".repeat(90)))))
             .collect();
         let text = shorten(&transcript, 10_000);
         assert!(
@@ -145,7 +147,7 @@ mod tests {
             !whole.contains("left out") && whole.matches("piece").count() == 3,
             "{whole}"
         );
-        let long = shorten(&[user("ü".repeat(9_000))], 100_000);
+        let long = shorten(&[Arc::new(user("ü".repeat(9_000)))], 100_000);
         assert!(long.len() < 2 * PIECE + 100, "{}", long.len());
     }
 }

@@ -95,20 +95,6 @@ pub fn opening(lease: &Lease, item: &WorkItem) -> Message {
     }
 }
 
-/// The whole conversation: the opening and the transcript, with neighbours of one role made one message.
-pub fn conversation(opening: Message, transcript: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
-    let mut messages: Vec<Arc<Message>> = vec![Arc::new(opening)];
-    for message in transcript {
-        match messages.last_mut() {
-            Some(last) if last.role == message.role => {
-                Arc::make_mut(last).blocks.extend(message.blocks.iter().cloned());
-            }
-            _ => messages.push(message),
-        }
-    }
-    messages
-}
-
 fn earlier(text: &mut String, run: RunId, exchange: &Exchange) {
     quote(
         text,

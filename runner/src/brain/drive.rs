@@ -13,11 +13,10 @@ use roost_shared::{
 };
 
 use super::{
-    context,
+    budget, context,
     ears::{Ears, Interrupt},
     journal::{EdgeStore, Journal, Stopped, Store},
     room::Room,
-    size,
 };
 use crate::{
     clock,
@@ -170,7 +169,7 @@ pub(super) struct Drive {
     pub(super) journal: Arc<Journal>,
     pub(super) system: Arc<[String]>,
     pub(super) tools: Tools,
-    pub(super) definitions: Arc<[ToolDefinition]>,
+    pub(super) definitions: Arc<[Arc<ToolDefinition>]>,
     /// What system prompt and tools take of every request, in bytes.
     pub(super) instructions: usize,
     pub(super) context: ToolContext,
@@ -186,7 +185,7 @@ impl Drive {
         let system = context::system(&lease.agent);
         let definitions = tools.definitions();
         Self {
-            instructions: size::of_instructions(&system, &definitions),
+            instructions: budget::of_instructions(&system, &definitions),
             system,
             definitions: definitions.into(),
             context: match &lease.git_origin {

@@ -61,7 +61,10 @@ impl Drive {
             return Ok(Ok(Ready::Yes));
         }
         let (sprites, name) = (self.sprites.clone(), self.lease.sprite.clone());
-        let ensured = self.ears.unless_interrupted(sprites.ensure(&name)).await;
+        let ensured = self
+            .ears
+            .unless_interrupted(Box::pin(sprites.ensure(&name)))
+            .await;
         match ensured {
             Ok(Ok(_)) => {
                 self.sprite_is_there = true;

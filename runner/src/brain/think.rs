@@ -1,21 +1,21 @@
 //! Thinking: one model call, with its limits, its failures and its answer.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use roost_shared::{
     MicroUsd,
     event::EventBody,
     fail_point::{self, FailPoint},
     run::RunState,
-    transcript::{Answer, Message, StopReason, Usage},
+    transcript::{Answer, StopReason, Usage},
 };
 
 use super::{
     context,
+    conversation::Conversation,
     drive::{Drive, completed},
     ears::Interrupt,
     journal::Stopped,
-    size,
 };
 use crate::{
     clock,
@@ -33,16 +33,11 @@ impl Drive {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
         }
-        let (used, pieces) = self
-            .journal
-            .read(|state| (state.window, state.transcript().len()))
-            .await;
+        let used = self.journal.read(|state| state.window).await;
         if used > self.window() * self.brain.config.compact_at_percent / 100 {
             return self.compact().await;
         }
-        // What is one summary already does not get shorter.
-        let can_shrink = pieces > 1;
-        let request = self.request(self.conversation(Vec::new()).await).await;
+        let request = self.request(self.conversation().await).await;
         if let Some(failed) = self.over_budget(&request).await {
             self.journal.write(vec![failed]).await?;
             return Ok(None);
@@ -56,7 +51,7 @@ impl Drive {
             Err(Unanswered {
                 error: ModelError::ContextExceeded { limit, .. },
                 ..
-            }) if can_shrink => {
+            }) if self.can_shrink().await => {
                 let window = limit.unwrap_or_else(|| self.window());
                 self.compact_shortened(window).await
             }
@@ -64,43 +59,47 @@ impl Drive {
         }
     }
 
-    /// All that was said, and `more`.
-    pub(super) async fn conversation(&self, more: Vec<Arc<Message>>) -> Vec<Arc<Message>> {
-        let lease = &self.lease;
-        let conversation = |state: &RunState| {
-            let opening = context::opening(lease, &state.work_item);
-            context::conversation(opening, [state.transcript(), more].concat())
-        };
-        self.journal.read(conversation).await
+    /// What is one summary already does not get shorter.
+    async fn can_shrink(&self) -> bool {
+        self.journal.read(|state| state.transcript().len()).await > 1
     }
 
-    /// The request with these messages; what it may write is what the budget allows.
-    pub(super) async fn request(&self, messages: Vec<Arc<Message>>) -> ModelRequest {
-        let bytes = self.instructions + size::of_messages(&messages);
+    /// All that was said.
+    pub(super) async fn conversation(&self) -> Conversation {
+        let so_far = |state: &RunState| {
+            let opening = context::opening(&self.lease, &state.work_item);
+            Conversation::new(opening).so_far(state)
+        };
+        self.journal.read(so_far).await
+    }
+
+    /// The request with this conversation; what it may write is what the budget allows.
+    pub(super) async fn request(&self, conversation: Conversation) -> ModelRequest {
+        let (messages, bytes) = conversation.into_parts();
         ModelRequest {
             model: self.lease.agent.model.clone(),
             system: self.system.clone(),
             tools: self.definitions.clone(),
             messages,
-            max_tokens: self.may_write(bytes).await,
+            max_tokens: self.may_write(self.instructions + bytes).await,
         }
     }
 
-    /// Asks the model. What it was asked is let go of when it has begun to answer, which may take long.
+    /// Asks the model.
     pub(super) async fn ask(
         &mut self,
         request: ModelRequest,
     ) -> Result<Result<Answer, Unanswered>, Interrupt> {
         let gateway = self.brain.gateway.clone();
         let journal = self.journal.clone();
-        let asking = async {
-            let mut stream = gateway.ask(&request).await?;
-            drop(request);
+        // On the heap: what wraps a future holds it again each time, and a run waits here most of its life.
+        let asking = Box::pin(async {
+            let mut stream = gateway.ask(request).await?;
             stream.answer(|_| {}).await.map_err(|error| {
                 let (usage, cost) = stream.spent();
                 Unanswered { error, usage, cost }
             })
-        };
+        });
         let asking = async {
             tokio::select! {
                 biased;
@@ -111,8 +110,9 @@ impl Drive {
         self.ears.unless_interrupted(asking).await
     }
 
-    async fn answered(&mut self, answer: Answer) -> Result<Option<Interrupt>, Stopped> {
+    async fn answered(&mut self, mut answer: Answer) -> Result<Option<Interrupt>, Stopped> {
         fail_point::reach(FailPoint::ModelAnswered);
+        self.journal.read(|state| state.name_calls(&mut answer)).await;
         if answer.stop == StopReason::ContextExceeded && answer.tool_calls().next().is_none() {
             self.journal.write(vec![EventBody::ModelAnswered(answer)]).await?;
             return Ok(None);

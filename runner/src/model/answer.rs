@@ -1,12 +1,12 @@
 //! An answer as it grows: pieces come in by any wire format, one [`Answer`] goes out.
 //!
-//! Invariant: what comes out can be sent back to a provider. Call ids are new to the conversation, tool names have only
-//! letters a provider takes, and a call whose arguments were cut off by the length limit is not there at all.
+//! Invariant: what comes out can be sent back to a provider, once [`RunState::name_calls`] has seen to the ids of its calls.
+//! Tool names have only letters a provider takes, and a call whose arguments were cut off by the length limit is not there at
+//! all.
+//!
+//! [`RunState::name_calls`]: roost_shared::run::RunState::name_calls
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Instant,
-};
+use std::{collections::VecDeque, time::Instant};
 
 use roost_shared::{
     MicroUsd,
@@ -67,7 +67,6 @@ pub(super) struct Growing {
     pub(super) usage: Usage,
     pub(super) request_id: Option<String>,
     deltas: VecDeque<Delta>,
-    taken_ids: BTreeSet<String>,
     asked: Instant,
     first_byte: Option<Instant>,
 }
@@ -84,8 +83,8 @@ pub(super) enum Step {
 }
 
 impl Growing {
-    /// An answer of which nothing is there yet, to a request sent at `asked` that already holds calls with `taken_ids`.
-    pub(super) fn new(asked: Instant, taken_ids: BTreeSet<String>) -> Self {
+    /// An answer of which nothing is there yet, to a request sent at `asked`.
+    pub(super) fn new(asked: Instant) -> Self {
         Self {
             parts: Vec::new(),
             model: String::new(),
@@ -93,7 +92,6 @@ impl Growing {
             usage: Usage::default(),
             request_id: None,
             deltas: VecDeque::new(),
-            taken_ids,
             asked,
             first_byte: None,
         }
@@ -129,7 +127,7 @@ impl Growing {
         let stop = self.stop.unwrap_or(StopReason::EndTurn);
         let mut blocks = Vec::with_capacity(self.parts.len());
         for part in std::mem::take(&mut self.parts) {
-            blocks.extend(self.block(part, stop));
+            blocks.extend(block(part, stop));
         }
         let millis = |until: Instant| u64::try_from((until - self.asked).as_millis()).unwrap_or(u64::MAX);
         Answer {
@@ -143,34 +141,21 @@ impl Growing {
             took_ms: millis(Instant::now()),
         }
     }
+}
 
-    fn block(&mut self, part: Part, stop: StopReason) -> Option<Block> {
-        match part {
-            Part::Text(text) => (!text.is_empty()).then_some(Block::Text { text }),
-            Part::Thinking { text, signature } => {
-                let signature = (!signature.is_empty()).then_some(signature);
-                (!text.is_empty() || signature.is_some()).then_some(Block::Thinking { text, signature })
-            }
-            Part::Redacted(data) => Some(Block::RedactedThinking { data }),
-            Part::Tool { id, name, json } => {
-                let input = arguments(&json, stop)?;
-                let id = self.new_id(id);
-                let name = tool_name(&name);
-                Some(Block::ToolCall(ToolCall { id, name, input }))
-            }
+fn block(part: Part, stop: StopReason) -> Option<Block> {
+    match part {
+        Part::Text(text) => (!text.is_empty()).then_some(Block::Text { text }),
+        Part::Thinking { text, signature } => {
+            let signature = (!signature.is_empty()).then_some(signature);
+            (!text.is_empty() || signature.is_some()).then_some(Block::Thinking { text, signature })
         }
-    }
-
-    /// The id, or one made of it where it is empty or in use. Some servers count from 0 in every answer.
-    fn new_id(&mut self, id: String) -> String {
-        let base = if id.is_empty() { "call".to_owned() } else { id };
-        let mut unique = base.clone();
-        let mut n = 1_u32;
-        while !self.taken_ids.insert(unique.clone()) {
-            n += 1;
-            unique = format!("{base}_{n}");
+        Part::Redacted(data) => Some(Block::RedactedThinking { data }),
+        Part::Tool { id, name, json } => {
+            let input = arguments(&json, stop)?;
+            let name = tool_name(&name);
+            Some(Block::ToolCall(ToolCall { id, name, input }))
         }
-        unique
     }
 }
 
@@ -209,9 +194,8 @@ mod tests {
 
     use super::*;
 
-    fn finish(parts: Vec<Part>, stop: StopReason, taken: &[&str]) -> Vec<Block> {
-        let taken = taken.iter().map(|&id| id.to_owned()).collect();
-        let mut growing = Growing::new(Instant::now(), taken);
+    fn finish(parts: Vec<Part>, stop: StopReason) -> Vec<Block> {
+        let mut growing = Growing::new(Instant::now());
         growing.parts = parts;
         growing.stop = Some(stop);
         growing.finish().blocks
@@ -237,7 +221,7 @@ mod tests {
             ]
         };
         assert_eq!(
-            finish(parts(), StopReason::MaxTokens, &[]),
+            finish(parts(), StopReason::MaxTokens),
             [call("a", "x", json!({"k": 1}))]
         );
         let kept = [
@@ -245,23 +229,13 @@ mod tests {
             call("b", "x", json!(r#"{"k":"#)),
             call("c", "x", json!({})),
         ];
-        assert_eq!(finish(parts(), StopReason::ToolUse, &[]), kept);
+        assert_eq!(finish(parts(), StopReason::ToolUse), kept);
     }
 
     #[test]
-    fn ids_are_new_and_names_are_ones_a_provider_takes() {
-        let parts = vec![
-            tool("0", "f.g h", "{}"),
-            tool("", "", "{}"),
-            tool("", "x", "{}"),
-            tool("1", "x", "{}"),
-        ];
-        let expected = [
-            call("0_2", "f_g_h", json!({})),
-            call("call", "unnamed", json!({})),
-            call("call_2", "x", json!({})),
-            call("1", "x", json!({})),
-        ];
-        assert_eq!(finish(parts, StopReason::ToolUse, &["0"]), expected);
+    fn names_are_ones_a_provider_takes() {
+        let parts = vec![tool("0", "f.g h", "{}"), tool("1", "", "{}")];
+        let expected = [call("0", "f_g_h", json!({})), call("1", "unnamed", json!({}))];
+        assert_eq!(finish(parts, StopReason::ToolUse), expected);
     }
 }

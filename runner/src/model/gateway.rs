@@ -78,13 +78,15 @@ impl Gateway {
         configured.or_else(known).unwrap_or(price::UNKNOWN_WINDOW)
     }
 
-    /// Asks a model, as soon as its limit allows. The answer has begun when this returns.
+    /// Asks a model, as soon as its limit allows. The answer has begun when this returns; the request itself is let go of when
+    /// its body is made, for a model may take long to begin.
     ///
     /// # Errors
     /// When the model can't be asked or refuses; [`ModelError::Limited`] without asking it, while its limit lasts.
-    pub async fn ask(&self, request: &ModelRequest) -> Result<AnswerStream, ModelError> {
-        let (provider, model) = self.find(&request.model)?;
-        let entered = self.inner.gates.enter(&request.model).await;
+    pub async fn ask(&self, request: ModelRequest) -> Result<AnswerStream, ModelError> {
+        let name = request.model.clone();
+        let (provider, model) = self.find(&name)?;
+        let entered = self.inner.gates.enter(&name).await;
         let pass = entered.map_err(|wait| ModelError::Limited {
             provider: provider.name.clone(),
             wait,
@@ -106,12 +108,13 @@ impl Gateway {
         &self,
         provider: &Arc<Provider>,
         model: &str,
-        request: &ModelRequest,
+        request: ModelRequest,
     ) -> Result<AnswerStream, ModelError> {
         let body = match provider.api {
-            Api::Anthropic => anthropic::body(request, model),
-            Api::Openai => openai::body(request, model, provider.own_servers),
+            Api::Anthropic => anthropic::body(&request, model),
+            Api::Openai => openai::body(&request, model, provider.own_servers),
         };
+        drop(request);
         let body = body.map_err(|error| ModelError::RequestInvalid {
             provider: provider.name.clone(),
             said: error.to_string(),
@@ -137,16 +140,16 @@ impl Gateway {
                 )));
             }
         };
-        self.begin(provider, model, request, response, asked_at).await
+        self.begin(provider, model, response, Growing::new(asked_at))
+            .await
     }
 
     async fn begin(
         &self,
         provider: &Arc<Provider>,
         model: &str,
-        request: &ModelRequest,
         response: Response,
-        asked_at: Instant,
+        mut growing: Growing,
     ) -> Result<AnswerStream, ModelError> {
         let patience = self.inner.patience;
         if !response.status().is_success() {
@@ -168,12 +171,12 @@ impl Gateway {
                 reason: format!("{kind} instead of an event stream"),
             });
         }
-        let mut growing = Growing::new(asked_at, request.call_ids());
         model.clone_into(&mut growing.model);
         growing.request_id = text("request-id").or_else(|| text("x-request-id"));
-        let price = self.price(&request.model);
+        let name = format!("{}/{model}", provider.name);
+        let price = self.price(&name);
         if price.is_none() {
-            self.say_unpriced(&request.model);
+            self.say_unpriced(&name);
         }
         Ok(AnswerStream::new(
             Arc::clone(provider),

@@ -3,9 +3,9 @@
 //! Invariant: the order of everything in a request is fixed (tools by name, then system, then messages), and what comes later
 //! in a run is only ever appended. A provider's cache of the beginning stays good for the whole run.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
-use roost_shared::transcript::{Block, Message};
+use roost_shared::transcript::Message;
 use serde_json::{Value, json};
 
 use crate::tool::ToolDefinition;
@@ -18,7 +18,7 @@ pub struct ModelRequest {
     /// The system prompt, in blocks; the ones that change least come first.
     pub system: Arc<[String]>,
     /// The tools it may ask for.
-    pub tools: Arc<[ToolDefinition]>,
+    pub tools: Arc<[Arc<ToolDefinition>]>,
     /// The conversation: begins with the user, and neighbours have different roles.
     pub messages: Vec<Arc<Message>>,
     /// Tokens it may write.
@@ -27,20 +27,9 @@ pub struct ModelRequest {
 
 impl ModelRequest {
     pub(super) fn sorted_tools(&self) -> Vec<&ToolDefinition> {
-        let mut tools: Vec<&ToolDefinition> = self.tools.iter().collect();
+        let mut tools: Vec<&ToolDefinition> = self.tools.iter().map(AsRef::as_ref).collect();
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         tools
-    }
-
-    /// The ids of the tool calls in the conversation: a new one must differ from all of them.
-    pub(super) fn call_ids(&self) -> BTreeSet<String> {
-        let blocks = self.messages.iter().flat_map(|message| &message.blocks);
-        blocks
-            .filter_map(|block| match block {
-                Block::ToolCall(call) => Some(call.id.clone()),
-                _ => None,
-            })
-            .collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer comes out only when the provider has said that it is complete; anything less is an error.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use reqwest::Response;
 use roost_shared::{
@@ -59,11 +59,13 @@ impl AnswerStream {
     pub(super) fn new(
         provider: Arc<Provider>,
         model: &str,
-        response: Response,
+        mut response: Response,
         growing: Growing,
         price: Option<Price>,
         patience: Patience,
     ) -> Self {
+        // They would keep the whole buffer that they were read into, for as long as the model speaks.
+        drop(mem::take(response.headers_mut()));
         Self {
             reader: match provider.api {
                 Api::Anthropic => Reader::Anthropic(anthropic::Reader::default()),

@@ -21,10 +21,16 @@ pub struct ToolDefinition {
     pub input_schema: Value,
 }
 
-/// Tools by name. Cheap to clone.
+/// Tools by name. Cheap to clone; what is told of them is made once and shared by all who tell it.
 #[derive(Clone, Default)]
 pub struct Tools {
-    by_name: BTreeMap<String, Arc<dyn Tool>>,
+    by_name: Arc<BTreeMap<String, Entry>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    tool: Arc<dyn Tool>,
+    definition: Arc<ToolDefinition>,
 }
 
 impl std::fmt::Debug for Tools {
@@ -42,33 +48,42 @@ impl Tools {
     /// Adds a tool; one of the same name is replaced.
     #[must_use]
     pub fn with(mut self, tool: impl Tool + 'static) -> Self {
-        self.by_name.insert(tool.name().to_owned(), Arc::new(tool));
+        let name = tool.name().to_owned();
+        let definition = Arc::new(ToolDefinition {
+            name: name.clone(),
+            description: tool.description().to_owned(),
+            input_schema: tool.input_schema(),
+        });
+        let tool = Arc::new(tool);
+        Arc::make_mut(&mut self.by_name).insert(name, Entry { tool, definition });
         self
     }
 
     /// Those of the tools whose names are listed; all of them if none is.
     #[must_use]
     pub fn only(&self, names: &[String]) -> Self {
-        let listed = |name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
+        if names.is_empty() {
+            return self.clone();
+        }
+        let listed = |name: &str| names.iter().any(|listed| listed == name);
         let kept = self.by_name.iter().filter(|(name, _)| listed(name));
+        let by_name = kept.map(|(name, entry)| (name.clone(), entry.clone())).collect();
         Self {
-            by_name: kept.map(|(name, tool)| (name.clone(), tool.clone())).collect(),
+            by_name: Arc::new(by_name),
         }
     }
 
     /// What to tell the model, by name.
-    pub fn definitions(&self) -> Vec<ToolDefinition> {
-        let definition = |tool: &Arc<dyn Tool>| ToolDefinition {
-            name: tool.name().to_owned(),
-            description: tool.description().to_owned(),
-            input_schema: tool.input_schema(),
-        };
-        self.by_name.values().map(definition).collect()
+    pub fn definitions(&self) -> Vec<Arc<ToolDefinition>> {
+        self.by_name
+            .values()
+            .map(|entry| entry.definition.clone())
+            .collect()
     }
 
     /// The tool of that name.
     pub fn get(&self, name: &str) -> Option<&dyn Tool> {
-        self.by_name.get(name).map(AsRef::as_ref)
+        self.by_name.get(name).map(|entry| entry.tool.as_ref())
     }
 
     /// What repeating a call would do. A tool that isn't there does nothing, however often.

@@ -86,6 +86,22 @@ async fn a_second_summary_is_made_of_the_first() {
 }
 
 #[tokio::test]
+async fn calls_that_a_server_numbers_anew_are_told_apart() {
+    let look = || Turn::call("look", json!({"n": 1})).numbering_anew();
+    let bench = Bench::new(Script::turns(vec![look(), look(), look(), Turn::say("Fixed.")])).await;
+    let memory = Memory::new();
+    bench.drive(&memory).await;
+    let reply = Some("Fixed.".into());
+    assert_eq!(memory.last(), EventBody::Completed { reply });
+    let calls = bench.calls.lock().unwrap();
+    assert_eq!(
+        calls.values().copied().collect::<Vec<_>>(),
+        [1, 1, 1],
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_conversation_that_no_longer_fits_is_summarised_from_a_shorter_form() {
     let long = "tool output ".repeat(40_000);
     let script = Script::by(move |asked| {

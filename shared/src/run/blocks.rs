@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::PendingCall;
+use super::{PendingCall, settled::Settled};
 use crate::transcript::{Answer, Block, Message, Role, ToolResult};
 
 pub(super) fn user_text(text: &str) -> Message {
@@ -28,9 +28,10 @@ pub(super) fn pending(block: &Block) -> Option<(PendingCall, Option<ToolResult>)
 
 /// The blocks of an answer that a provider takes back. It refuses blank text, thinking at the end of a message, results
 /// in the model's mouth, and a second call with an id that the transcript has seen: a call has one result.
-pub(super) fn valid_blocks(answer: &Answer, call_ids: &mut BTreeSet<String>) -> Vec<Block> {
+pub(super) fn valid_blocks(answer: &Answer, before: &Settled) -> Vec<Block> {
+    let mut call_ids = BTreeSet::new();
     let keep = |block: &&Block| match block {
-        Block::ToolCall(call) => call_ids.insert(call.id.clone()),
+        Block::ToolCall(call) => !before.calls(&call.id) && call_ids.insert(call.id.clone()),
         Block::Text { text } => !text.trim().is_empty(),
         Block::ToolResult(_) => false,
         Block::Thinking { .. } | Block::RedactedThinking { .. } => true,

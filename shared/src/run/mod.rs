@@ -6,14 +6,17 @@
 //! model is to be asked, the last word is not its own. What was said to a run at work is in the transcript from then on, at
 //! least until the model has answered to it.
 
+mod ahead;
 mod blocks;
 mod flaw;
 mod heard;
 mod phase;
+mod settled;
 mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
 };
 
@@ -29,6 +32,7 @@ use crate::{
 use blocks::{pending, user_text, valid_blocks};
 pub use flaw::{Flaw, flaws};
 pub use phase::{IllegalEvent, Phase, Waits, fails_again};
+use settled::Settled;
 use told::{LastWord, told};
 
 /// What a torn tool call is answered with.
@@ -102,8 +106,7 @@ pub struct RunState {
     pub own_sprite: Option<String>,
     /// The open exec session per purpose: `(sprite, session)`.
     pub sessions: BTreeMap<String, (String, String)>,
-    transcript: Vec<Arc<Message>>,
-    call_ids: BTreeSet<String>,
+    settled: Settled,
     open: Vec<(PendingCall, Option<ToolResult>)>,
     /// What was said since the model's last answer: it stands after all results, and no summary swallows it.
     fresh: Vec<Arc<Message>>,
@@ -145,8 +148,7 @@ impl RunState {
             question: None,
             own_sprite: None,
             sessions: BTreeMap::new(),
-            transcript: Vec::new(),
-            call_ids: BTreeSet::new(),
+            settled: Settled::default(),
             open: Vec::new(),
             fresh: Vec::new(),
             heard: BTreeSet::new(),
@@ -219,10 +221,10 @@ impl RunState {
             }
             EventBody::Compacted { summary, .. } => {
                 self.open.clear();
-                self.call_ids.clear();
                 self.last_stop = None;
                 self.window = 0;
-                self.transcript = vec![Arc::new(user_text(&format!("{SUMMARY_HEAD}{summary}")))];
+                self.settled = Settled::default();
+                self.settle(user_text(&format!("{SUMMARY_HEAD}{summary}")));
             }
             _ => {}
         }
@@ -231,10 +233,15 @@ impl RunState {
     /// What was said after the opening message, in order: begins with the model's first answer, or with a summary in
     /// the user's role. Consecutive messages may have the same role.
     pub fn transcript(&self) -> Vec<Arc<Message>> {
-        let mut messages = self.transcript.clone();
-        messages.extend(self.results_message());
-        messages.extend(self.fresh.iter().cloned());
-        messages
+        let settled = self.settled.messages().iter().cloned();
+        let results = self.results_message().map(Arc::new);
+        settled.chain(results).chain(self.fresh.iter().cloned()).collect()
+    }
+
+    /// How many messages of the [`transcript`](Self::transcript), from its first on, stay as they are until a summary replaces
+    /// them, and what those take, by [`size::of_message`](crate::size::of_message). Known without looking at them.
+    pub fn settled(&self) -> (usize, usize) {
+        (self.settled.messages().len(), self.settled.bytes())
     }
 
     /// Whether the run has taken this signal in.
@@ -264,23 +271,6 @@ impl RunState {
                 Next::CallModel
             }
         }
-    }
-
-    /// The tool calls that will be pending once `answer` is journaled: a driver may journal the beginning of the first
-    /// ones together with the answer.
-    pub fn pending_after(&self, answer: &Answer) -> Vec<PendingCall> {
-        let blocks = valid_blocks(answer, &mut self.call_ids.clone());
-        blocks.iter().filter_map(pending).map(|(call, _)| call).collect()
-    }
-
-    /// What the run completes with once `answer` is journaled, if the model is done by it: a driver may journal both
-    /// together.
-    pub fn completed_by(&self, answer: &Answer) -> Option<String> {
-        let ends = matches!(
-            stop_without_calls(answer),
-            StopReason::EndTurn | StopReason::StopSequence
-        );
-        (ends && self.pending_after(answer).is_empty()).then(|| answer.text())
     }
 
     fn steered(&mut self, signal: SignalId, change: Change, item: &WorkItem) {
@@ -330,24 +320,26 @@ impl RunState {
 
     fn answered(&mut self, answer: &Answer) {
         self.close_calls();
-        self.transcript.append(&mut self.fresh);
+        for said in mem::take(&mut self.fresh) {
+            self.settled.push(said);
+        }
         self.turns += 1;
         self.model_failures = 0;
         self.parks = 0;
         self.window = answer.usage.context() + answer.usage.output;
-        let blocks = valid_blocks(answer, &mut self.call_ids);
+        let blocks = valid_blocks(answer, &self.settled);
         self.open = blocks.iter().filter_map(pending).collect();
         if !blocks.is_empty() {
             let role = Role::Assistant;
-            self.transcript.push(Arc::new(Message { role, blocks }));
+            self.settle(Message { role, blocks });
         }
         let stop = match self.open.is_empty() {
             true => stop_without_calls(answer),
             false => StopReason::ToolUse,
         };
         match stop {
-            StopReason::MaxTokens => self.transcript.push(Arc::new(user_text(CUT_OFF))),
-            StopReason::PauseTurn => self.transcript.push(Arc::new(user_text(PAUSED))),
+            StopReason::MaxTokens => self.settle(user_text(CUT_OFF)),
+            StopReason::PauseTurn => self.settle(user_text(PAUSED)),
             _ => {}
         }
         self.last_stop = Some((stop, answer.text()));
@@ -355,12 +347,17 @@ impl RunState {
 
     /// Answers whatever is open, torn calls with [`INTERRUPTED`], and moves the results into the transcript.
     fn close_calls(&mut self) {
-        let message = self.results_message();
-        self.transcript.extend(message);
+        if let Some(results) = self.results_message() {
+            self.settle(results);
+        }
         self.open.clear();
     }
 
-    fn results_message(&self) -> Option<Arc<Message>> {
+    fn settle(&mut self, message: Message) {
+        self.settled.push(Arc::new(message));
+    }
+
+    fn results_message(&self) -> Option<Message> {
         if self.open.is_empty() {
             return None;
         }
@@ -371,10 +368,10 @@ impl RunState {
                 is_error: true,
             }))
         });
-        Some(Arc::new(Message {
+        Some(Message {
             role: Role::User,
             blocks: blocks.collect(),
-        }))
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use roost_shared::{
     event::EventBody,
     question::{Choice, Decision, Question},
     run::{INTERRUPTED, Next, Phase, RunState},
+    size,
     transcript::{Block, Message, Role, StopReason, Usage},
 };
 
@@ -186,6 +187,21 @@ proptest! {
                 prop_assert_eq!(whole.matches(&said(*signal)).count(), 1, "{:?}", event.body);
             }
             prop_assert!(known.iter().all(|signal| whole.matches(&said(*signal)).count() <= 1));
+        }
+    }
+
+    #[test]
+    fn what_has_settled_stays_as_it_is_and_is_counted(rest in vec(any_event(), 0..40)) {
+        let events = journal(rest);
+        let mut state = RunState::fold(&events[..1]).unwrap();
+        for event in &events[1..] {
+            let (settled, before) = (state.settled().0, state.transcript());
+            state.apply(&event.body);
+            let ((count, bytes), now) = (state.settled(), state.transcript());
+            prop_assert_eq!(bytes, now[..count].iter().map(|message| size::of_message(message)).sum::<usize>());
+            if !matches!(event.body, EventBody::Compacted { .. }) {
+                prop_assert_eq!(&now[..settled], &before[..settled]);
+            }
         }
     }
 

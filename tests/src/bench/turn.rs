@@ -153,9 +153,10 @@ pub(super) async fn bare_call(model: &ModelServer, turns: usize) -> Duration {
     };
     let mut latencies = Vec::new();
     for _ in 0..BARE_CALLS {
+        let request = request.clone();
         let began = Instant::now();
         gateway
-            .ask(&request)
+            .ask(request)
             .await
             .expect("an answer")
             .answer(|_| {})

@@ -3,10 +3,10 @@
 //! Invariant: cache breakpoints (at most four: tools, system, the last two user messages) are the only bytes of a request's
 //! beginning that ever change, and they are not part of what the provider compares.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use roost_shared::transcript::{Block, Message, Role};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::model::request::{ModelRequest, object};
@@ -19,7 +19,7 @@ struct Body<'a> {
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Content<'a>>,
-    messages: Vec<WireMessage<'a>>,
+    messages: Messages<'a>,
     max_tokens: u32,
 }
 
@@ -32,10 +32,50 @@ struct Tool<'a> {
     cache_control: Option<CacheControl>,
 }
 
+/// The conversation, written as it is gone through: nothing is put together of it before.
+struct Messages<'a> {
+    messages: &'a [Arc<Message>],
+    /// The first of the user's messages that have a breakpoint.
+    marked_from: usize,
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let messages = self.messages.iter().enumerate();
+        serializer.collect_seq(messages.map(|(at, message)| {
+            let is_marked = message.role == Role::User && at >= self.marked_from;
+            WireMessage {
+                role: message.role,
+                content: Contents {
+                    blocks: &message.blocks,
+                    cache_control: is_marked.then_some(CacheControl::Ephemeral),
+                },
+            }
+        }))
+    }
+}
+
 #[derive(Serialize)]
 struct WireMessage<'a> {
     role: Role,
-    content: Vec<Content<'a>>,
+    content: Contents<'a>,
+}
+
+struct Contents<'a> {
+    blocks: &'a [Block],
+    /// What its last block is marked with.
+    cache_control: Option<CacheControl>,
+}
+
+impl Serialize for Contents<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let last = self.blocks.iter().rposition(is_sent);
+        let content = |(at, block)| {
+            let is_last = Some(at) == last;
+            content(block, self.cache_control.filter(|_| is_last))
+        };
+        serializer.collect_seq(self.blocks.iter().enumerate().filter_map(content))
+    }
 }
 
 #[derive(Serialize)]
@@ -89,21 +129,17 @@ pub(in crate::model) fn body(request: &ModelRequest, model: &str) -> Result<Vec<
     if let Some(last) = tools.last_mut() {
         last.cache_control = Some(CacheControl::Ephemeral);
     }
-    let mut system: Vec<Content<'_>> = request.system.iter().map(|text| plain(text)).collect();
-    if let Some(last) = system.last_mut() {
-        set_breakpoint(last);
+    let mut system: Vec<Content<'_>> = request.system.iter().map(|text| plain(text, None)).collect();
+    if let (Some(last), Some(text)) = (system.last_mut(), request.system.last()) {
+        *last = plain(text, Some(CacheControl::Ephemeral));
     }
-    let mut messages: Vec<WireMessage<'_>> = request.messages.iter().map(|message| wire(message)).collect();
     // The last one writes the cache, the one before it reads what the turn before has written.
-    let users = messages
-        .iter_mut()
-        .rev()
-        .filter(|message| message.role == Role::User);
-    for message in users.take(2) {
-        if let Some(last) = message.content.last_mut() {
-            set_breakpoint(last);
-        }
-    }
+    let users = request.messages.iter().enumerate().rev();
+    let users = users.filter(|(_, message)| message.role == Role::User).take(2);
+    let messages = Messages {
+        messages: &request.messages,
+        marked_from: users.last().map_or(0, |(at, _)| at),
+    };
     let max_tokens = request.max_tokens;
     let stream = true;
     serde_json::to_vec(&Body {
@@ -116,32 +152,18 @@ pub(in crate::model) fn body(request: &ModelRequest, model: &str) -> Result<Vec<
     })
 }
 
-fn plain(text: &str) -> Content<'_> {
-    let cache_control = None;
+fn plain(text: &str, cache_control: Option<CacheControl>) -> Content<'_> {
     Content::Text { text, cache_control }
 }
 
-fn set_breakpoint(content: &mut Content<'_>) {
-    match content {
-        Content::Text { cache_control, .. } | Content::ToolResult { cache_control, .. } => {
-            *cache_control = Some(CacheControl::Ephemeral);
-        }
-        Content::Thinking { .. } | Content::RedactedThinking { .. } | Content::ToolUse { .. } => {}
-    }
+/// Thinking that the provider has not sealed would be refused.
+fn is_sent(block: &Block) -> bool {
+    !matches!(block, Block::Thinking { signature: None, .. })
 }
 
-fn wire(message: &Message) -> WireMessage<'_> {
-    let content = message.blocks.iter().filter_map(content).collect();
-    WireMessage {
-        role: message.role,
-        content,
-    }
-}
-
-fn content(block: &Block) -> Option<Content<'_>> {
+fn content(block: &Block, cache_control: Option<CacheControl>) -> Option<Content<'_>> {
     Some(match block {
-        Block::Text { text } => plain(text),
-        // Thinking that the provider has not sealed would be refused.
+        Block::Text { text } => plain(text, cache_control),
         Block::Thinking {
             text: thinking,
             signature,
@@ -162,7 +184,7 @@ fn content(block: &Block) -> Option<Content<'_>> {
             tool_use_id: &result.call,
             content: &result.text,
             is_error: result.is_error,
-            cache_control: None,
+            cache_control,
         },
     })
 }

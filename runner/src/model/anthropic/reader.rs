@@ -228,7 +228,7 @@ fn stop(reason: &str) -> StopReason {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Instant};
+    use std::time::Instant;
 
     use roost_shared::transcript::{Block, Usage};
     use serde_json::json;
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_passed_over_and_counts_are_cumulative() {
-        let mut answer = Growing::new(Instant::now(), BTreeSet::new());
+        let mut answer = Growing::new(Instant::now());
         let mut reader = Reader::default();
         for event in [
             json!({"type": "ping"}),

@@ -243,7 +243,7 @@ fn stop(reason: &str) -> StopReason {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Instant};
+    use std::time::Instant;
 
     use roost_shared::transcript::{Answer, Block};
     use serde_json::json;
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     fn read(deltas: &[Value], end: Value) -> Answer {
-        let mut answer = Growing::new(Instant::now(), BTreeSet::new());
+        let mut answer = Growing::new(Instant::now());
         let mut reader = Reader::default();
         let chunks = deltas
             .iter()
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_error_in_the_stream_is_one() {
-        let mut answer = Growing::new(Instant::now(), BTreeSet::new());
+        let mut answer = Growing::new(Instant::now());
         let error = json!({"error": {"message": "no", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]});
         assert!(matches!(
             Reader::default().read(&error.to_string(), &mut answer),

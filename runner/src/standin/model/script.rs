@@ -18,6 +18,7 @@ pub struct Turn {
     blocks: Vec<Block>,
     stop: Option<StopReason>,
     usage: Option<Usage>,
+    numbers_anew: bool,
 }
 
 impl Turn {
@@ -77,6 +78,13 @@ impl Turn {
         self
     }
 
+    /// Gives its calls the ids of a first answer, wherever it stands, as a server does that counts them from 0 in every answer.
+    #[must_use]
+    pub fn numbering_anew(mut self) -> Self {
+        self.numbers_anew = true;
+        self
+    }
+
     pub(super) fn blocks(&self) -> &[Block] {
         &self.blocks
     }
@@ -106,6 +114,7 @@ impl Turn {
     }
 
     fn number_calls(&mut self, position: usize) {
+        let position = if self.numbers_anew { 0 } else { position };
         let mut n = 0;
         for block in &mut self.blocks {
             if let Block::ToolCall(call) = block {

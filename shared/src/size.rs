@@ -1,34 +1,25 @@
-//! How much a model is told, in bytes: what a budget reckons with before the request is made.
+//! How much a model is told, in bytes: what a budget reckons with before a request is made.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use roost_shared::transcript::{Block, Message};
 use serde_json::Value;
 
-use crate::tool::ToolDefinition;
+use crate::transcript::{Block, Message};
 
-/// What the messages take.
-pub(super) fn of_messages(messages: &[Arc<Message>]) -> usize {
+/// What a message takes: its texts, its calls and their results. Names of fields and other marks of a wire format, as well as
+/// a provider's seals, are left out.
+pub fn of_message(message: &Message) -> usize {
     let block = |block: &Block| match block {
         Block::Text { text } | Block::Thinking { text, .. } => text.len(),
         Block::RedactedThinking { data } => data.len(),
         Block::ToolCall(call) => call.name.len() + of_json(&call.input),
         Block::ToolResult(result) => result.text.len(),
     };
-    messages
-        .iter()
-        .flat_map(|message| &message.blocks)
-        .map(block)
-        .sum()
+    message.blocks.iter().map(block).sum()
 }
 
-/// What stands before every conversation.
-pub(super) fn of_instructions(system: &[String], tools: &[ToolDefinition]) -> usize {
-    let tool = |tool: &ToolDefinition| tool.description.len() + of_json(&tool.input_schema);
-    system.iter().map(String::len).sum::<usize>() + tools.iter().map(tool).sum::<usize>()
-}
-
-fn of_json(value: &Value) -> usize {
+/// What a value takes as JSON without blanks.
+pub fn of_json(value: &Value) -> usize {
     let mut count = Count(0);
     // Counting does not fail.
     drop(serde_json::to_writer(&mut count, value));
