@@ -1,8 +1,9 @@
-//! The embedded database under many writers at once: every batch happens whole or not at all, whoever shares its commit.
+//! The embedded database under many writers at once: every batch happens whole or not at all, whoever shares its commit; and its
+//! log does not grow for ever.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::Arc;
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use futures::future::join_all;
 use roost_edge::db::{Database, DbError, Mode, Statement, Value, embedded::EmbeddedDatabase};
@@ -39,6 +40,46 @@ async fn a_batch_that_fails_half_way_leaves_no_trace_and_harms_no_other() {
         .unwrap();
     let kept = WRITERS / 10 * 7;
     assert_eq!(rows[0][0].0, [Value::Integer(2 * kept), Value::Integer(kept)]);
+}
+
+/// Readers look all the time, and writers never pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_begun_anew_under_writers_and_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Arc::new(EmbeddedDatabase::open(&directory.path().join("roost.db")).unwrap());
+    let create = "CREATE TABLE things (id INTEGER PRIMARY KEY, whole BLOB)";
+    write(&database, vec![Statement::new(create, vec![])])
+        .await
+        .unwrap();
+    let reading = tokio::spawn({
+        let database = database.clone();
+        async move {
+            loop {
+                let look = Statement::new("SELECT sum(length(whole)) FROM things", vec![]);
+                database.batch(Mode::Read, vec![look]).await.unwrap();
+            }
+        }
+    });
+    let log = directory.path().join("roost.db-wal");
+    let before = begun(&log);
+    while begun(&log).wrapping_sub(before) < 2 {
+        assert!(log.metadata().unwrap().len() < 512 << 20, "the log only grows");
+        let replaced = (0..16_i64).map(|id| {
+            let replace = "INSERT OR REPLACE INTO things VALUES (?1, randomblob(1 << 17))";
+            write(&database, vec![Statement::new(replace, vec![id.into()])])
+        });
+        for outcome in join_all(replaced).await {
+            outcome.unwrap();
+        }
+    }
+    reading.abort();
+}
+
+/// How often the log was begun, as the header of its [file](https://www.sqlite.org/fileformat2.html#walformat) says.
+fn begun(log: &Path) -> u32 {
+    let mut header = [0; 16];
+    File::open(log).unwrap().read_exact(&mut header).unwrap();
+    u32::from_be_bytes(header[12..].try_into().unwrap())
 }
 
 /// Two rows; but for some a guard that says no before them or between them, or a second row that breaks a rule.

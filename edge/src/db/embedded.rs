@@ -36,6 +36,9 @@ const READERS: usize = 2;
 const COPY_EVERY: Duration = Duration::from_millis(50);
 /// Pages in the log at which the writer begins it anew.
 const LONG_LOG: i64 = 8192;
+/// How often a long log is copied in a row, and how few new pages are few enough to leave the rest to the writer.
+const PASSES: u32 = 4;
+const LITTLE: i64 = 256;
 
 /// A libSQL database in a file of its own.
 pub struct EmbeddedDatabase {
@@ -173,12 +176,10 @@ fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: 
     log.closed.store(true, Ordering::Release);
 }
 
-/// Begins the log anew unless somebody still reads it: a backup may for minutes, and requests must not wait for that.
+/// Copies what the last commits wrote, so that nothing of the log is needed any more and the next commit begins it anew, unless
+/// somebody still reads it: a backup may for minutes, and requests must not wait for that.
 fn begin_anew(connection: &mut Connection) -> Result<(), DbError> {
-    connection.run("PRAGMA busy_timeout = 20")?;
-    let begun = connection.run("PRAGMA wal_checkpoint(RESTART)");
-    connection.run("PRAGMA busy_timeout = 5000")?;
-    begun
+    connection.run("PRAGMA wal_checkpoint(PASSIVE)")
 }
 
 /// Batches that are written in one transaction.
@@ -246,21 +247,35 @@ fn copy_log(mut connection: Connection, log: &Log) {
         if !log.grown.swap(false, Ordering::AcqRel) {
             continue;
         }
-        match connection.statement(&Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new())) {
-            // One row: whether it was blocked, pages in the log, pages copied.
-            Ok(rows) => {
-                let number = |column| {
-                    let row = rows.first();
-                    row.and_then(|row| row.integer(column).ok()).unwrap_or_default()
-                };
-                let (pages, copied) = (number(1), number(2));
-                // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
-                log.long
-                    .store(pages > LONG_LOG && copied == pages, Ordering::Release);
-            }
+        match copy(&mut connection) {
+            Ok(long) => log.long.store(long, Ordering::Release),
             Err(error) => tracing::warn!("the write-ahead log could not be copied: {error}"),
         }
     }
+}
+
+/// Copies the log; of a long one also what came meanwhile, until that is little: the writer waits for the rest of it. Whether it is
+/// long, and all of it but the last commits was copied.
+fn copy(connection: &mut Connection) -> Result<bool, DbError> {
+    let mut before = 0;
+    for _ in 0..PASSES {
+        let rows = connection.statement(&Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new()))?;
+        // One row: whether it was blocked, pages in the log, pages copied.
+        let number = |column| {
+            let row = rows.first();
+            row.and_then(|row| row.integer(column).ok()).unwrap_or_default()
+        };
+        let (pages, copied) = (number(1), number(2));
+        // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
+        if pages <= LONG_LOG || copied < pages {
+            return Ok(false);
+        }
+        if pages - before <= LITTLE {
+            break;
+        }
+        before = pages;
+    }
+    Ok(true)
 }
 
 fn read_batches(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
