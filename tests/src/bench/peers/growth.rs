@@ -168,7 +168,7 @@ async fn measure(subject: &Subject, numbers: &mut std::ops::Range<u32>) -> Vec<S
     let mut samples = Vec::new();
     for _ in 0..TIMES {
         let driven = turn::drive(subject, take(numbers, 1), take(numbers, DRIVEN)).await;
-        let over = driven.turns[driven.turns.len() / 2].saturating_sub(driven.bare);
+        let over = milliseconds(driven.turns[driven.turns.len() / 2]) - milliseconds(driven.bare);
         let requests = take(numbers, EVENTS).map(|number| subject.comment(number, "@roost hello"));
         let requests: Vec<Vec<u8>> = requests.collect();
         let acks = load::run(&subject.address, requests, CONNECTIONS, Pace::Closed).await;
@@ -176,7 +176,7 @@ async fn measure(subject: &Subject, numbers: &mut std::ops::Range<u32>) -> Vec<S
         samples.push(vec![
             (ACK_P50, milliseconds(acks.percentile(0.5))),
             (ACK_P99, milliseconds(acks.percentile(0.99))),
-            (TURN, milliseconds(over)),
+            (TURN, over),
         ]);
     }
     samples
@@ -212,17 +212,17 @@ async fn turns() -> Result<Curve, String> {
     let model = ModelServer::start(script)
         .await
         .map_err(|error| error.to_string())?;
-    let mut bare = Vec::new();
-    for size in TURNS {
-        bare.push(turn::bare_call(&model, size).await);
-    }
-    let mut before = model.requests().len();
     let _crew = turn::crew(&subject, &model, Tools::new().with(Noop));
     for number in 1..=u32::try_from(TIMES).expect("small") {
+        // Right before what they are subtracted from: a machine is not equally fast at all times.
+        let mut bare = Vec::new();
+        for size in TURNS {
+            bare.push(turn::bare_call(&model, size).await);
+        }
         asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let all = model.requests().len() + longest + 3;
         subject.say(number..number + 1, "@roost go").await;
-        before += longest + 3;
-        tokio::time::timeout(PATIENCE, model.received(before))
+        tokio::time::timeout(PATIENCE, model.received(all))
             .await
             .map_err(|_| format!("a run of {longest} turns took more than {} s", PATIENCE.as_secs()))?;
         let at = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -231,8 +231,8 @@ async fn turns() -> Result<Curve, String> {
             let around = at[size * 9 / 10..size + 1].windows(2);
             let mut spans: Vec<Duration> = around.map(|pair| pair[1] - pair[0]).collect();
             spans.sort_unstable();
-            let over = spans[spans.len() / 2].saturating_sub(*bare);
-            samples.push(vec![(TURN, milliseconds(over))]);
+            let over = milliseconds(spans[spans.len() / 2]) - milliseconds(*bare);
+            samples.push(vec![(TURN, over)]);
         }
         eprintln!("  a run of {longest} turns");
     }

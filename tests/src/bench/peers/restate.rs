@@ -202,6 +202,8 @@ fn command(workshop: &Workshop, ports: Ports) -> Result<Command, String> {
             "RESTATE_ADMIN__BIND_ADDRESS",
             format!("127.0.0.1:{}", ports.admin),
         )
+        // Where it leaves a directory per invoker.
+        .env("TMPDIR", workshop.path())
         .env("RESTATE_LOG_FILTER", "warn")
         .env("RESTATE_DISABLE_TELEMETRY", "true");
     Ok(command)
