@@ -90,14 +90,14 @@ impl ApiClient {
         self.ask(|| self.request(Method::POST, path).json(body)).await
     }
 
-    /// Up to `most` entries of the list at `path` that match `filters`, from page to page.
+    /// Up to `most` entries of the list at `path` that match `filters`, from page to page; one without a value lets all through.
     ///
     /// # Errors
     /// See [`EdgeError`].
     pub async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
-        filters: &[(&str, String)],
+        filters: &[(&str, Option<String>)],
         most: usize,
     ) -> Result<Page<T>, EdgeError> {
         let mut list = Page {
@@ -107,6 +107,9 @@ impl ApiClient {
         loop {
             let limit = (most - list.items.len()).min(PAGE).to_string();
             let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+            let filters = filters
+                .iter()
+                .filter_map(|(name, value)| Some((name, value.as_ref()?)));
             query.extend_pairs(filters).append_pair("limit", &limit);
             if let Some(next) = &list.next {
                 query.append_pair("cursor", next);

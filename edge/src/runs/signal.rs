@@ -110,17 +110,24 @@ pub(super) fn forget_pauses(scope: &Scope, run: RunId) -> Statement {
     )
 }
 
+/// Whether a signal does not stay with the run that ended, in the phase `?4`.
+macro_rules! goes_on {
+    () => {
+        "(?4 <> 'failed' OR body ->> '$.change' IS 'said')"
+    };
+}
+
 /// For a run that ends in this phase: messages it has not heard become one run after it, the first of them as its beginning, and
 /// what else it was told is forgotten; but one that failed still hears, when it is tried again, what it was answered and what became
 /// of messages it had read. Part of the batch that ends it.
 pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, end: Phase, now: UnixMillis) -> Vec<Statement> {
     let next: Value = RunId::new(now, edge.entropy()).into();
-    let end = || Value::from(end.as_str().to_owned());
+    let end = Value::from(end.as_str());
     vec![
         scope.sql(
             "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND kind <> 'steer' \
              AND NOT (?3 = 'failed' AND kind = 'answer')",
-            [run.into(), end()],
+            [run.into(), end.clone()],
         ),
         scope.sql(
             "INSERT INTO runs (workspace_id, id, work_item_id, agent_id, agent_version, conversation_id, integration_id, \
@@ -138,21 +145,29 @@ pub(super) fn hand_on(edge: &Edge, scope: &Scope, run: RunId, end: Phase, now: U
             [run.into(), next.clone(), now.into()],
         ),
         scope.sql(
-            "UPDATE joined SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 AND work_item_id IN \
-             (SELECT body ->> '$.work_item.id' FROM signals WHERE run_id = ?2 \
-             AND (?4 <> 'failed' OR body ->> '$.change' IS 'said'))",
-            [run.into(), next.clone(), end()],
+            concat!(
+                "UPDATE joined SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 AND work_item_id IN \
+                 (SELECT body ->> '$.work_item.id' FROM signals WHERE run_id = ?2 AND ",
+                goes_on!(),
+                ")"
+            ),
+            [run.into(), next.clone(), end.clone()],
         ),
         scope.sql(
-            "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND (?4 <> 'failed' OR body ->> '$.change' IS 'said') \
-             AND (body ->> '$.work_item.id' IN (SELECT work_item_id FROM runs WHERE id = ?3) \
-             OR NOT EXISTS (SELECT 1 FROM runs WHERE id = ?3))",
-            [run.into(), next.clone(), end()],
+            concat!(
+                "DELETE FROM signals WHERE workspace_id = ?1 AND run_id = ?2 AND ",
+                goes_on!(),
+                " AND (body ->> '$.work_item.id' IN (SELECT work_item_id FROM runs WHERE id = ?3) \
+                 OR NOT EXISTS (SELECT 1 FROM runs WHERE id = ?3))"
+            ),
+            [run.into(), next.clone(), end.clone()],
         ),
         scope.sql(
-            "UPDATE signals SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 \
-             AND (?4 <> 'failed' OR body ->> '$.change' IS 'said')",
-            [run.into(), next, end()],
+            concat!(
+                "UPDATE signals SET run_id = ?3 WHERE workspace_id = ?1 AND run_id = ?2 AND ",
+                goes_on!()
+            ),
+            [run.into(), next, end],
         ),
     ]
 }

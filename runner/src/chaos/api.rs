@@ -116,10 +116,7 @@ impl Api {
     /// # Errors
     /// When the edge stays away.
     pub async fn runs(&self, phase: Option<&str>) -> Result<Vec<Run>, Failure> {
-        let filters: Vec<_> = phase
-            .map(|phase| ("phase", phase.to_owned()))
-            .into_iter()
-            .collect();
+        let filters = [("phase", phase.map(str::to_owned))];
         let list = self.0.list("runs", &filters, usize::MAX).await;
         Ok(list.map_err(refused)?.items)
     }
@@ -131,7 +128,7 @@ impl Api {
     pub async fn effects(&self, state: &str) -> Result<Vec<Effect>, Failure> {
         let list = self
             .0
-            .list("effects", &[("state", state.to_owned())], usize::MAX)
+            .list("effects", &[("state", Some(state.to_owned()))], usize::MAX)
             .await;
         Ok(list.map_err(refused)?.items)
     }

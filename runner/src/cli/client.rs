@@ -7,11 +7,13 @@ use std::{fmt::Display, time::Duration};
 
 use clap::Args;
 use reqwest::Url;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
     Failure,
     options::{KeyArgs, PlaceArgs},
+    output::OutputArgs,
 };
 use crate::{
     all_in_one::{
@@ -43,16 +45,16 @@ pub(super) struct EdgeArgs {
 
 impl EdgeArgs {
     /// A client of that edge.
-    pub(super) fn client(self) -> Result<ApiClient, Failure> {
+    pub(super) fn client(&self) -> Result<ApiClient, Failure> {
         let mut config = self.place.config()?;
-        self.key.lay_over(&mut config);
+        self.key.clone().lay_over(&mut config);
         let data = self.place.data().ok();
         let url = match &self.edge {
             Some(url) => url.to_string(),
             None => address(&config, data.as_deref()),
         };
-        let token = match self.token {
-            Some(token) => token,
+        let token = match &self.token {
+            Some(token) => token.clone(),
             None => {
                 let master = keys::master_key(&config, data.as_deref()).map_err(no_token)?;
                 let holder = Holder {
@@ -67,6 +69,35 @@ impl EdgeArgs {
             .build()
             .map_err(|error| Failure::failed("no_http_client", error))?;
         Ok(ApiClient::new(http, &url, token, Patience::ONCE))
+    }
+}
+
+/// How much of a list, and for whom.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    #[command(flatten)]
+    pub(super) edge: EdgeArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+impl ListArgs {
+    /// Prints what there is of `what` (`runs`, `effects`) that matches; for people as `table` makes it.
+    pub(super) async fn print<T: DeserializeOwned>(
+        &self,
+        client: &ApiClient,
+        what: &str,
+        filters: &[(&str, Option<String>)],
+        table: impl FnOnce(&[T]) -> String,
+    ) -> Result<(), Failure> {
+        let page: Page<Value> = client
+            .list(what, filters, self.limit.into())
+            .await
+            .map_err(|error| client.failure(error))?;
+        self.output.format().list(&page, what, table)
     }
 }
 
@@ -88,20 +119,24 @@ fn no_token(failure: Failure) -> Failure {
     Failure::usage("no_token", message)
 }
 
-/// The id of the one of `list` (`agents`, `integrations`) whose `field` people know it by, or whose id was given.
+/// The id of the one of `list` (`agents`, `integrations`) whose `field` people know it by, or whose id was given; none where no name
+/// was.
 pub(super) async fn named(
     client: &ApiClient,
     list: &str,
     field: &str,
-    name: &str,
-) -> Result<String, Failure> {
+    name: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let Some(name) = name else {
+        return Ok(None);
+    };
     let page: Page<Value> = client.get(list).await.map_err(|error| client.failure(error))?;
     let found = page
         .items
         .iter()
         .find(|item| item[field] == name || item["id"] == name)
         .and_then(|item| item["id"].as_str());
-    found.map(str::to_owned).ok_or_else(|| {
+    let unknown = || {
         let known: Vec<&str> = page
             .items
             .iter()
@@ -112,7 +147,8 @@ pub(super) async fn named(
             known => format!("{name:?} is none of the {list}; there are {}", known.join(", ")),
         };
         Failure::failed("name_unknown", message)
-    })
+    };
+    found.map(str::to_owned).ok_or_else(unknown).map(Some)
 }
 
 /// Why something could not be done with one `what` (`run`, `effect`).

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Failure,
-    client::{EdgeArgs, named, of_one},
+    client::{EdgeArgs, ListArgs, named, of_one},
     moment,
     output::{self, Format, OutputArgs},
     table::table,
@@ -62,13 +62,8 @@ struct List {
     /// Only those older than this one
     #[arg(long, value_name = "DELIVERY")]
     before: Option<DeliveryId>,
-    /// How many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    limit: u16,
     #[command(flatten)]
-    edge: EdgeArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    page: ListArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,8 +99,8 @@ struct Replay {
 impl Args {
     pub(super) fn format(&self) -> Format {
         let output = match &self.verb {
-            None => self.list.output,
-            Some(Verb::List(list)) => list.output,
+            None => self.list.page.output,
+            Some(Verb::List(list)) => list.page.output,
             Some(Verb::Show(show)) => show.output,
             Some(Verb::Replay(replay)) => replay.output,
         };
@@ -125,27 +120,16 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn list(which: List) -> Result<(), Failure> {
-    let client = which.edge.client()?;
-    let integration = match which.integration {
-        Some(name) => Some(named(&client, "integrations", "name", &name).await?),
-        None => None,
-    };
-    let filters: Vec<(&str, String)> = [
+    let client = which.page.edge.client()?;
+    let integration = named(&client, "integrations", "name", which.integration.as_deref()).await?;
+    let filters = [
         ("verdict", which.verdict),
         ("integration", integration),
         ("cursor", which.before.map(|before| before.to_string())),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
-    .collect();
-    let page: Page<Value> = client
-        .list("deliveries", &filters, which.limit.into())
-        .await
-        .map_err(|error| client.failure(error))?;
+    ];
     which
-        .output
-        .format()
-        .list(&page, "deliveries", |deliveries: &[DeliveryRow]| {
+        .page
+        .print(&client, "deliveries", &filters, |deliveries: &[DeliveryRow]| {
             let now = clock::now();
             let rows: Vec<_> = deliveries
                 .iter()
@@ -165,6 +149,7 @@ async fn list(which: List) -> Result<(), Failure> {
                 .collect();
             table(["DELIVERY", "VERDICT", "INTEGRATION", "CAME", "WHAT"], &rows)
         })
+        .await
 }
 
 /// What it was and what follows from it, or why nothing does.
@@ -199,10 +184,8 @@ async fn replay(which: Replay) -> Result<(), Failure> {
             for (name, moment) in [("from", which.from), ("until", which.until)] {
                 span.extend(moment.map(|moment| (name.to_owned(), json!(moment))));
             }
-            if let Some(name) = which.integration {
-                let id = named(&client, "integrations", "name", &name).await?;
-                span.insert("integration".into(), json!(id));
-            }
+            let integration = named(&client, "integrations", "name", which.integration.as_deref()).await?;
+            span.extend(integration.map(|id| ("integration".to_owned(), json!(id))));
             of_span(&client, span).await?
         }
     };

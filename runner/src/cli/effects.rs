@@ -9,17 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Failure,
-    client::{EdgeArgs, named, of_one},
+    client::{EdgeArgs, ListArgs, named, of_one},
     moment,
     output::{self, Format, OutputArgs},
     table::{facts, table},
     views::EffectRow,
 };
-use crate::{
-    all_in_one::runtime,
-    api_client::{ApiClient, Page},
-    clock,
-};
+use crate::{all_in_one::runtime, api_client::ApiClient, clock};
 
 const STATES: [&str; 5] = ["pending", "sending", "sent", "failed", "unknown"];
 /// What the edge sends again by one request.
@@ -75,13 +71,8 @@ struct List {
     /// Only those older than this one
     #[arg(long, value_name = "EFFECT")]
     before: Option<EffectId>,
-    /// How many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    limit: u16,
     #[command(flatten)]
-    edge: EdgeArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    page: ListArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,8 +115,8 @@ struct Replay {
 impl Args {
     pub(super) fn format(&self) -> Format {
         let output = match &self.verb {
-            None => self.list.output,
-            Some(Verb::List(list)) => list.output,
+            None => self.list.page.output,
+            Some(Verb::List(list)) => list.page.output,
             Some(Verb::Show(one) | Verb::Arrived(one) | Verb::Drop(one)) => one.output,
             Some(Verb::Replay(replay)) => replay.output,
         };
@@ -147,28 +138,17 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn list(which: List) -> Result<(), Failure> {
-    let client = which.edge.client()?;
-    let integration = match which.integration {
-        Some(name) => Some(named(&client, "integrations", "name", &name).await?),
-        None => None,
-    };
-    let filters: Vec<(&str, String)> = [
+    let client = which.page.edge.client()?;
+    let integration = named(&client, "integrations", "name", which.integration.as_deref()).await?;
+    let filters = [
         ("state", which.state),
         ("integration", integration),
         ("run", which.run.map(|run| run.to_string())),
         ("cursor", which.before.map(|before| before.to_string())),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
-    .collect();
-    let page: Page<Value> = client
-        .list("effects", &filters, which.limit.into())
-        .await
-        .map_err(|error| client.failure(error))?;
+    ];
     which
-        .output
-        .format()
-        .list(&page, "effects", |effects: &[EffectRow]| {
+        .page
+        .print(&client, "effects", &filters, |effects: &[EffectRow]| {
             let now = clock::now();
             let rows: Vec<_> = effects
                 .iter()
@@ -185,6 +165,7 @@ async fn list(which: List) -> Result<(), Failure> {
                 .collect();
             table(["EFFECT", "STATE", "TRIES", "QUEUED", "RUN", "TEXT"], &rows)
         })
+        .await
 }
 
 async fn show(one: One) -> Result<(), Failure> {
@@ -246,10 +227,8 @@ async fn replay(which: Replay) -> Result<(), Failure> {
     if !which.effects.is_empty() {
         body.insert("ids".into(), json!(which.effects));
     }
-    if let Some(name) = which.integration {
-        let id = named(&client, "integrations", "name", &name).await?;
-        body.insert("integration".into(), json!(id));
-    }
+    let integration = named(&client, "integrations", "name", which.integration.as_deref()).await?;
+    body.extend(integration.map(|id| ("integration".to_owned(), json!(id))));
     let from = if which.all {
         Some(UnixMillis(0))
     } else {

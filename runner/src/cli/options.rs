@@ -93,7 +93,7 @@ impl DatabaseArgs {
 }
 
 /// The master key.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct KeyArgs {
     /// What secrets are sealed with: 32 bytes in base 64
     #[arg(long, env = "ROOST_MASTER_KEY", value_name = "KEY", hide_env_values = true)]

@@ -14,17 +14,12 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
-    client::{EdgeArgs, named, of_one},
+    client::{EdgeArgs, ListArgs, named, of_one},
     output::{self, Format, OutputArgs},
     table::table,
     views::{Run, RunDetail},
 };
-use crate::{
-    all_in_one::runtime,
-    api_client::{ApiClient, Page},
-    clock,
-    edge_client::EdgeError,
-};
+use crate::{all_in_one::runtime, api_client::ApiClient, clock, edge_client::EdgeError};
 
 /// See runs, and cancel, pause, resume or answer them
 ///
@@ -74,13 +69,8 @@ struct List {
     /// Only those older than this one
     #[arg(long, value_name = "RUN")]
     before: Option<RunId>,
-    /// How many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    limit: u16,
     #[command(flatten)]
-    edge: EdgeArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    page: ListArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -113,8 +103,8 @@ struct Answer {
 impl Args {
     pub(super) fn format(&self) -> Format {
         let output = match &self.verb {
-            None => self.list.output,
-            Some(Verb::List(list)) => list.output,
+            None => self.list.page.output,
+            Some(Verb::List(list)) => list.page.output,
             Some(Verb::Show(one) | Verb::Cancel(one) | Verb::Pause(one) | Verb::Resume(one)) => one.output,
             Some(Verb::Answer(answer)) => answer.output,
         };
@@ -137,22 +127,14 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn list(which: List) -> Result<(), Failure> {
-    let client = which.edge.client()?;
-    let mut filters = Vec::new();
-    if let Some(phase) = which.phase {
-        filters.push(("phase", phase));
-    }
-    if let Some(handle) = which.agent {
-        filters.push(("agent", named(&client, "agents", "handle", &handle).await?));
-    }
-    if let Some(before) = which.before {
-        filters.push(("cursor", before.to_string()));
-    }
-    let page: Page<Value> = client
-        .list("runs", &filters, which.limit.into())
-        .await
-        .map_err(|error| client.failure(error))?;
-    which.output.format().list(&page, "runs", |runs: &[Run]| {
+    let client = which.page.edge.client()?;
+    let agent = named(&client, "agents", "handle", which.agent.as_deref()).await?;
+    let filters = [
+        ("phase", which.phase),
+        ("agent", agent),
+        ("cursor", which.before.map(|before| before.to_string())),
+    ];
+    let lines = |runs: &[Run]| {
         let now = clock::now();
         let rows: Vec<_> = runs
             .iter()
@@ -171,7 +153,8 @@ async fn list(which: List) -> Result<(), Failure> {
             ["RUN", "STATE", "AGENT", "CONVERSATION", "CREATED", "ASKED"],
             &rows,
         )
-    })
+    };
+    which.page.print(&client, "runs", &filters, lines).await
 }
 
 async fn show(one: One) -> Result<(), Failure> {
