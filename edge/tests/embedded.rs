@@ -3,7 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::Read,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use roost_edge::db::{Database, DbError, Mode, Statement, Value, embedded::EmbeddedDatabase};
@@ -73,6 +80,37 @@ async fn the_log_is_begun_anew_under_writers_and_readers() {
         }
     }
     reading.abort();
+}
+
+/// The newest commits are kept from being copied while others come; when none come, they reach the file as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_the_log_is_copied_when_nobody_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("roost.db");
+    let database = EmbeddedDatabase::open(&file).unwrap();
+    let create = "CREATE TABLE things (id INTEGER PRIMARY KEY, whole TEXT)";
+    write(&database, vec![Statement::new(create, vec![])])
+        .await
+        .unwrap();
+    for word in ["first", "second", "the-last-of-all"] {
+        let insert = Statement::new("INSERT INTO things (whole) VALUES (?1)", vec![word.into()]);
+        write(&database, vec![insert]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let began = Instant::now();
+    while !is_in_file("the-last-of-all", &file) {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "it is in the log alone"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Looked for by another process: a handle that this one closes would take SQLite's locks with it.
+fn is_in_file(text: &str, file: &Path) -> bool {
+    let found = Command::new("grep").args(["-q", text]).arg(file).status();
+    found.unwrap().success()
 }
 
 /// How often the log was begun, as the header of its [file](https://www.sqlite.org/fileformat2.html#walformat) says.

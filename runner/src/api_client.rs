@@ -9,10 +9,7 @@ use roost_shared::{RunId, event::Event};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    cli::Failure,
-    edge_client::{EdgeError, answer},
-};
+use crate::edge_client::{EdgeError, answer};
 
 /// The pause before an edge that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -145,36 +142,9 @@ impl ApiClient {
             .bearer_auth(&self.token)
     }
 
-    /// The same as a command's failure: what happened, and what to do.
-    pub fn failure(&self, error: EdgeError) -> Failure {
-        let base = &self.base;
-        match error {
-            EdgeError::Unavailable {
-                reason,
-                retry_after: Some(after),
-            } => {
-                let message = format!(
-                    "the edge at {base} is unavailable: {reason}; try again in {} s",
-                    after.as_secs()
-                );
-                Failure::failed("edge_unavailable", message)
-            }
-            EdgeError::Unavailable { reason, .. } => {
-                let message = format!(
-                    "{base} does not answer: {reason}; start the edge (`roost up`), or say where it is with --edge"
-                );
-                Failure::failed("edge_unreachable", message)
-            }
-            EdgeError::Refused(problem) if is_about_the_token(&problem.code) => {
-                let message = format!(
-                    "{}: `roost token api --name NAME` makes one where the master key of {base} is; give it by ROOST_TOKEN",
-                    problem.message
-                );
-                Failure::failed(&problem.code, message)
-            }
-            EdgeError::Refused(problem) => Failure::failed(&problem.code, problem.message),
-            EdgeError::StaleLease => Failure::failed(error.code(), &error),
-        }
+    /// Where its edge is: the URL without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, EdgeError> {
@@ -188,8 +158,4 @@ impl ApiClient {
             }
         }
     }
-}
-
-fn is_about_the_token(code: &str) -> bool {
-    code == "unauthorized" || code.starts_with("token_")
 }

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -25,6 +25,7 @@ use super::{
     Database, DbError, Mode, Outcome, Statement,
     claim::Claim,
     connection::{Connection, HalfDone, stopped},
+    copier::{self, Copier, Log},
 };
 
 /// Batches that may wait for the writer; more are answered [`DbError::Unavailable`].
@@ -32,13 +33,6 @@ const QUEUE: usize = 4096;
 /// Batches committed together at most.
 const GROUP: usize = 256;
 const READERS: usize = 2;
-/// How often the log is copied into the file while there is work.
-const COPY_EVERY: Duration = Duration::from_millis(50);
-/// Pages in the log at which the writer begins it anew.
-const LONG_LOG: i64 = 8192;
-/// How often a long log is copied in a row, and how few new pages are few enough to leave the rest to the writer.
-const PASSES: u32 = 4;
-const LITTLE: i64 = 256;
 
 /// A libSQL database in a file of its own.
 pub struct EmbeddedDatabase {
@@ -63,16 +57,18 @@ impl EmbeddedDatabase {
         let (writer, jobs) = mpsc::channel(QUEUE);
         let log = Arc::new(Log::default());
         let writers_log = log.clone();
-        spawn("roost-writer", path, &claim, WRITER_PRAGMAS, move |connection| {
+        let open_writer = |path: &Path| Connection::open(path, WRITER_PRAGMAS);
+        spawn("roost-writer", path, &claim, open_writer, move |connection| {
             write_groups(connection, jobs, &writers_log);
         })?;
-        spawn("roost-copier", path, &claim, WRITER_PRAGMAS, move |connection| {
-            copy_log(connection, &log);
+        spawn("roost-copier", path, &claim, Copier::open, move |copier| {
+            copier.run(&log);
         })?;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             let (reader, jobs) = mpsc::channel(QUEUE);
-            spawn("roost-reader", path, &claim, READER_PRAGMAS, move |connection| {
+            let open_reader = |path: &Path| Connection::open(path, READER_PRAGMAS);
+            spawn("roost-reader", path, &claim, open_reader, move |connection| {
                 read_batches(connection, jobs);
             })?;
             readers.push(reader);
@@ -116,13 +112,13 @@ const WRITER_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FU
      PRAGMA temp_store = MEMORY;";
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;";
 
-/// Starts a thread that owns one connection; answers once the connection is open.
-fn spawn(
+/// Starts a thread that owns what it opens; answers once that is open.
+fn spawn<T>(
     name: &str,
     path: &Path,
     claim: &Arc<Claim>,
-    pragmas: &'static str,
-    work: impl FnOnce(Connection) + Send + 'static,
+    open: impl FnOnce(&Path) -> Result<T, DbError> + Send + 'static,
+    work: impl FnOnce(T) + Send + 'static,
 ) -> Result<(), DbError> {
     let path = PathBuf::from(path);
     let claim = claim.clone();
@@ -130,10 +126,10 @@ fn spawn(
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            match Connection::open(&path, pragmas) {
-                Ok(connection) => {
+            match open(&path) {
+                Ok(owned) => {
                     if opened.send(Ok(())).is_ok() {
-                        work(connection);
+                        work(owned);
                     }
                 }
                 Err(error) => drop(opened.send(Err(error))),
@@ -146,17 +142,6 @@ fn spawn(
         .map_err(|_| stopped())?
 }
 
-/// What the writer and the thread that copies the log tell each other.
-#[derive(Default)]
-struct Log {
-    /// There are commits that have not been copied.
-    grown: AtomicBool,
-    /// The log is long and all of it was copied: the moment to begin it anew.
-    long: AtomicBool,
-    /// The writer is gone.
-    closed: AtomicBool,
-}
-
 fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: &Log) {
     while let Some(first) = jobs.blocking_recv() {
         let mut group = Group::of(first);
@@ -166,20 +151,13 @@ fn write_groups(mut connection: Connection, mut jobs: mpsc::Receiver<Job>, log: 
             drop(connection.run("ROLLBACK"));
         }
         group.answer(&committed);
-        log.grown.store(true, Ordering::Release);
-        if log.long.swap(false, Ordering::AcqRel)
-            && let Err(error) = begin_anew(&mut connection)
+        if log.committed()
+            && let Err(error) = copier::begin_anew(&mut connection)
         {
             tracing::warn!("the write-ahead log could not be begun anew: {error}");
         }
     }
-    log.closed.store(true, Ordering::Release);
-}
-
-/// Copies what the last commits wrote, so that nothing of the log is needed any more and the next commit begins it anew, unless
-/// somebody still reads it: a backup may for minutes, and requests must not wait for that.
-fn begin_anew(connection: &mut Connection) -> Result<(), DbError> {
-    connection.run("PRAGMA wal_checkpoint(PASSIVE)")
+    log.close();
 }
 
 /// Batches that are written in one transaction.
@@ -239,43 +217,6 @@ impl Group {
             drop(job.done.send(committed.clone().and(result)));
         }
     }
-}
-
-fn copy_log(mut connection: Connection, log: &Log) {
-    while !log.closed.load(Ordering::Acquire) {
-        thread::sleep(COPY_EVERY);
-        if !log.grown.swap(false, Ordering::AcqRel) {
-            continue;
-        }
-        match copy(&mut connection) {
-            Ok(long) => log.long.store(long, Ordering::Release),
-            Err(error) => tracing::warn!("the write-ahead log could not be copied: {error}"),
-        }
-    }
-}
-
-/// Copies the log; of a long one also what came meanwhile, until that is little: the writer waits for the rest of it. Whether it is
-/// long, and all of it but the last commits was copied.
-fn copy(connection: &mut Connection) -> Result<bool, DbError> {
-    let mut before = 0;
-    for _ in 0..PASSES {
-        let rows = connection.statement(&Statement::new("PRAGMA wal_checkpoint(PASSIVE)", Vec::new()))?;
-        // One row: whether it was blocked, pages in the log, pages copied.
-        let number = |column| {
-            let row = rows.first();
-            row.and_then(|row| row.integer(column).ok()).unwrap_or_default()
-        };
-        let (pages, copied) = (number(1), number(2));
-        // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
-        if pages <= LONG_LOG || copied < pages {
-            return Ok(false);
-        }
-        if pages - before <= LITTLE {
-            break;
-        }
-        before = pages;
-    }
-    Ok(true)
 }
 
 fn read_batches(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {

@@ -12,6 +12,8 @@ pub mod checkup;
 mod claim;
 #[cfg(not(target_family = "wasm"))]
 mod connection;
+#[cfg(not(target_family = "wasm"))]
+mod copier;
 pub(crate) mod directory;
 #[cfg(not(target_family = "wasm"))]
 mod draft;
@@ -23,6 +25,8 @@ pub mod migrate;
 pub mod restored;
 mod scope;
 mod value;
+#[cfg(not(target_family = "wasm"))]
+mod write_back;
 
 use std::borrow::Cow;
 

@@ -96,7 +96,7 @@ impl ListArgs {
         let page: Page<Value> = client
             .list(what, filters, self.limit.into())
             .await
-            .map_err(|error| client.failure(error))?;
+            .map_err(|error| Failure::edge(client.base(), error))?;
         self.output.format().list(&page, what, table)
     }
 }
@@ -130,7 +130,10 @@ pub(super) async fn named(
     let Some(name) = name else {
         return Ok(None);
     };
-    let page: Page<Value> = client.get(list).await.map_err(|error| client.failure(error))?;
+    let page: Page<Value> = client
+        .get(list)
+        .await
+        .map_err(|error| Failure::edge(client.base(), error))?;
     let found = page
         .items
         .iter()
@@ -158,6 +161,6 @@ pub(super) fn of_one(client: &ApiClient, what: &str, id: impl Display, error: Ed
             let message = format!("there is no {what} {id} here; look for it in the list");
             Failure::failed("not_found", message)
         }
-        error => client.failure(error),
+        error => Failure::edge(client.base(), error),
     }
 }

@@ -206,7 +206,7 @@ async fn of_span(client: &ApiClient, mut span: Map<String, Value>) -> Result<Vec
         let page: Page<Value> = client
             .post("deliveries/replay", &span)
             .await
-            .map_err(|error| client.failure(error))?;
+            .map_err(|error| Failure::edge(client.base(), error))?;
         answers.extend(page.items);
         match page.next {
             Some(next) => span.insert("cursor".into(), json!(next)),

@@ -243,7 +243,7 @@ async fn replay(which: Replay) -> Result<(), Failure> {
     let answer: Value = client
         .post("effects/replay", &body)
         .await
-        .map_err(|error| client.failure(error))?;
+        .map_err(|error| Failure::edge(client.base(), error))?;
     let replayed = answer["replayed"].as_u64().unwrap_or_default();
     let more = if replayed >= MOST {
         "; there may be more: say it again"

@@ -4,7 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use roost_shared::problem::Problem;
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, edge_client::EdgeError};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +61,45 @@ impl Failure {
             format!("nothing can listen on {address}: {error}; choose another address with --listen"),
         )
     }
+
+    /// What the edge at `base` answered, or that it did not.
+    pub fn edge(base: &str, error: EdgeError) -> Self {
+        match error {
+            EdgeError::Unavailable {
+                reason,
+                retry_after: Some(after),
+            } => {
+                let message = format!(
+                    "the edge at {base} is unavailable: {reason}; try again in {} s",
+                    after.as_secs()
+                );
+                Self::failed("edge_unavailable", message)
+            }
+            EdgeError::Unavailable { reason, .. } => {
+                let message = format!(
+                    "{base} does not answer: {reason}; start the edge (`roost up`), or say where it is with --edge"
+                );
+                Self::failed("edge_unreachable", message)
+            }
+            EdgeError::Refused(problem) if is_about_the_token(&problem.code) => {
+                let message = format!(
+                    "{}: `roost token api --name NAME` makes one where the master key of {base} is; give it by ROOST_TOKEN",
+                    problem.message
+                );
+                Self::failed(&problem.code, message)
+            }
+            EdgeError::Refused(problem) => Self::failed(&problem.code, problem.message),
+            EdgeError::StaleLease => Self::failed(error.code(), &error),
+        }
+    }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::usage(error.code(), error)
     }
+}
+
+fn is_about_the_token(code: &str) -> bool {
+    code == "unauthorized" || code.starts_with("token_")
 }

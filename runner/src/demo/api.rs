@@ -76,7 +76,7 @@ impl Api {
     pub(super) async fn deliver(&self, webhook: crate::fixture::Signed) -> Result<Value, Failure> {
         let request = self.http.post(&self.hook).headers(webhook.headers);
         let answered = answer(request.body(webhook.body)).await;
-        answered.map_err(|error| self.client.failure(error))
+        answered.map_err(|error| Failure::edge(self.client.base(), error))
     }
 
     /// Sends the run's events to `events`, each once and in order, until the run has ended.
@@ -85,7 +85,7 @@ impl Api {
         run: &str,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<(), Failure> {
-        let failed = |error| self.client.failure(error);
+        let failed = |error| Failure::edge(self.client.base(), error);
         let request = self.client.request(Method::GET, &format!("runs/{run}/events"));
         let asking = request.header(ACCEPT, "text/event-stream").send();
         let response = asking.await.map_err(unavailable).map_err(failed)?;
@@ -112,7 +112,7 @@ impl Api {
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let posted = self.client.post(path, body).await;
-        posted.map_err(|error| self.client.failure(error))
+        posted.map_err(|error| Failure::edge(self.client.base(), error))
     }
 }
 

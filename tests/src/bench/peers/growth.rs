@@ -41,7 +41,8 @@ const DRIVEN: u32 = 6;
 
 const ACK_P50: Kind = Kind::less("ack p50 ms");
 const ACK_P99: Kind = Kind::less("ack p99 ms");
-const TURN: Kind = Kind::less("overhead of a turn, ms");
+const TURN: Kind = Kind::less("a turn, ms");
+const BARE: Kind = Kind::less("of it the model's bare call, ms");
 
 pub(super) async fn row() -> Row {
     let (entries, picture) = match guarded(LIMIT, curves()).await {
@@ -60,7 +61,8 @@ pub(super) async fn row() -> Row {
         notes: &[
             "Runs and workspaces are copies of real ones, made in SQL. Acks come over 8 connections, one after the other on each; turns \
              as in the row `turn`.",
-            "A model is sent the whole conversation with every call, so a bare call with as many turns is what is subtracted.",
+            "A model is sent the whole conversation with every call. What that takes by itself, written, sent, read and answered, is the \
+             bare call with as many turns behind it.",
         ],
         picture,
     }
@@ -168,7 +170,7 @@ async fn measure(subject: &Subject, numbers: &mut std::ops::Range<u32>) -> Vec<S
     let mut samples = Vec::new();
     for _ in 0..TIMES {
         let driven = turn::drive(subject, take(numbers, 1), take(numbers, DRIVEN)).await;
-        let over = milliseconds(driven.turns[driven.turns.len() / 2]) - milliseconds(driven.bare);
+        let turn = driven.turns[driven.turns.len() / 2];
         let requests = take(numbers, EVENTS).map(|number| subject.comment(number, "@roost hello"));
         let requests: Vec<Vec<u8>> = requests.collect();
         let acks = load::run(&subject.address, requests, CONNECTIONS, Pace::Closed).await;
@@ -176,7 +178,7 @@ async fn measure(subject: &Subject, numbers: &mut std::ops::Range<u32>) -> Vec<S
         samples.push(vec![
             (ACK_P50, milliseconds(acks.percentile(0.5))),
             (ACK_P99, milliseconds(acks.percentile(0.99))),
-            (TURN, over),
+            (TURN, milliseconds(turn)),
         ]);
     }
     samples
@@ -214,7 +216,7 @@ async fn turns() -> Result<Curve, String> {
         .map_err(|error| error.to_string())?;
     let _crew = turn::crew(&subject, &model, Tools::new().with(Noop));
     for number in 1..=u32::try_from(TIMES).expect("small") {
-        // Right before what they are subtracted from: a machine is not equally fast at all times.
+        // Right before what they are a part of: a machine is not equally fast at all times.
         let mut bare = Vec::new();
         for size in TURNS {
             bare.push(turn::bare_call(&model, size).await);
@@ -231,8 +233,8 @@ async fn turns() -> Result<Curve, String> {
             let around = at[size * 9 / 10..size + 1].windows(2);
             let mut spans: Vec<Duration> = around.map(|pair| pair[1] - pair[0]).collect();
             spans.sort_unstable();
-            let over = milliseconds(spans[spans.len() / 2]) - milliseconds(*bare);
-            samples.push(vec![(TURN, over)]);
+            let turn = spans[spans.len() / 2];
+            samples.push(vec![(TURN, milliseconds(turn)), (BARE, milliseconds(*bare))]);
         }
         eprintln!("  a run of {longest} turns");
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Process,
-    bench::turn::{self, Driven, TURNS},
+    bench::turn::{self, TURNS},
     toolbox,
 };
 
@@ -43,14 +43,13 @@ pub(super) async fn row() -> Row {
     let entries = compare(contenders, EFFORT).await;
     Row {
         name: "turn",
-        question: "An agent takes 20 turns; in each a model answers at once and a tool does nothing. What does a turn cost beyond the \
-                   two, when both are durable before the next begins? Afterwards everything is killed with -9: a number stands \
+        question: "An agent takes 20 turns; in each a model answers at once and a tool does nothing. What does a turn take, when both \
+                   are durable before the next begins? Afterwards everything is killed with -9: a number stands \
                    here only if every turn of every run is there.",
         entries,
         notes: &[
-            "Roost's model is called over HTTP and answers in a stream; the time of a bare call is subtracted. In the peers both are \
-             functions that return a constant, and nothing is subtracted: two steps of Restate (`ctx.run`) and DBOS, two nodes of \
-             a LangGraph loop.",
+            "Roost's model is called over HTTP and answers in a stream, and that is part of its turn. In the peers both are functions \
+             that return a constant: two steps of Restate (`ctx.run`) and DBOS, two nodes of a LangGraph loop.",
             "DBOS and LangGraph write into a file of their own process; Roost and Restate are asked over HTTP by theirs.",
         ],
         picture: None,
@@ -72,9 +71,7 @@ async fn roost() -> Result<Sample, String> {
             WARM_UP + RUNS
         ));
     }
-    let Driven { turns, bare } = measured.driven;
-    let over = turns.into_iter().map(|turn| turn.saturating_sub(bare));
-    Ok(sample(over.collect()))
+    Ok(sample(measured.driven.turns))
 }
 
 async fn restate() -> Result<Sample, String> {

@@ -1,0 +1,49 @@
+//! Has the system write what it holds of a file to the disk, a slice at a time.
+//!
+//! A hint and no sync: nothing may rest on what it did. It is for whoever will sync the file later, and would then keep
+//! everyone else from the disk for as long as all of it takes.
+
+use std::{fs::File, io};
+
+/// Slices of a file, at most; and bytes of one, at least. What is dirty is spread over a large file, so that what a slice
+/// has of it goes with the slice's share of the file.
+const SLICES: u64 = 64;
+const SLICE: u64 = 1 << 20;
+
+/// Writes back what is dirty of the file, and waits for one slice before it begins the next: others' writes and syncs come
+/// in between. Where the system has no such call (other than Linux) nothing happens.
+///
+/// # Errors
+/// What the system says of the disk; it says so again to whoever syncs the file through another handle.
+pub(super) fn write_back(file: &File) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    let slice = SLICE.max(end.div_ceil(SLICES));
+    let mut at = 0;
+    while at < end {
+        write_slice(file, at, slice)?;
+        at += slice;
+    }
+    Ok(())
+}
+
+/// [sync_file_range(2)](https://man7.org/linux/man-pages/man2/sync_file_range.2.html)
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no crate that is kept has it as a safe function")]
+fn write_slice(file: &File, at: u64, length: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let number = |bytes: u64| i64::try_from(bytes).map_err(io::Error::other);
+    let (at, length) = (number(at)?, number(length)?);
+    let write_and_wait =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: it takes numbers alone, and the descriptor is open as long as `file` is borrowed.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), at, length, write_and_wait) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_slice(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
