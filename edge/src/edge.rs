@@ -22,7 +22,7 @@ use crate::{
     error::ApiError,
     ingress,
     once::AtATime,
-    outbox::{Senders, pace::SEND_WITHIN},
+    outbox::{Senders, Unsent, pace::SEND_WITHIN},
     ports::Ports,
     runs::{self, offer::Offers},
 };
@@ -96,6 +96,8 @@ pub struct Edge {
     pub configs: Arc<Configs>,
     /// Kept channel credentials.
     pub senders: Arc<Senders>,
+    /// Claims of effects under which nothing was sent.
+    pub(crate) unsent: Unsent,
     /// At most one sender of effects per workspace at work in this process.
     pub(crate) sending: AtATime,
     /// At most one sweeper of missed deliveries per workspace at work in this process.
@@ -119,6 +121,7 @@ impl Edge {
             offers: Offers::default(),
             configs: Arc::default(),
             senders: Arc::default(),
+            unsent: Unsent::default(),
             sending: AtATime::default(),
             sweeping: AtATime::default(),
             ringing: AtATime::default(),
@@ -144,6 +147,7 @@ impl Edge {
             offers: Offers::default(),
             configs: self.configs.clone(),
             senders: self.senders.clone(),
+            unsent: self.unsent.clone(),
             sending: self.sending.among_requests(),
             sweeping: self.sweeping.among_requests(),
             ringing: self.ringing.among_requests(),

@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0010_by_workspace",
         include_str!("../../../migrations/0010_by_workspace.sql"),
     ),
+    ("0011_claims", include_str!("../../../migrations/0011_claims.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, \

@@ -18,12 +18,14 @@ pub mod queue;
 mod settle;
 pub mod split;
 pub(crate) mod telegram;
+mod unsent;
 
 use std::{sync::Arc, time::Duration};
 
 use self::{
     channel::{Outcome, Sending, Sight},
     queue::{Claimed, Task},
+    unsent::Ticket,
 };
 use crate::{
     config::{Config, StoredIntegration},
@@ -39,6 +41,7 @@ use roost_shared::{
 };
 
 pub use channel::Senders;
+pub(crate) use unsent::Unsent;
 
 /// Calls made at the same time.
 const PARALLEL: usize = 8;
@@ -68,15 +71,17 @@ pub(crate) fn send_soon(edge: &Arc<Edge>, scope: &Scope) {
 /// Sends what is due.
 ///
 /// # Errors
-/// When the database fails; what was claimed by then is settled as `unknown` when its time is up.
+/// When the database fails. What was claimed by then is given back the next time if it was not begun; else it is settled as
+/// `unknown` when its time is up.
 pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
+    edge.unsent.give_back(edge, scope).await?;
     let mut total = Sent::default();
     for _ in 0..ROUNDS {
-        let claimed = queue::claim(edge, scope).await?;
-        if claimed.is_empty() {
+        let ticket = Ticket::draw(edge);
+        let claiming = claim(edge, scope, ticket).await;
+        let Some((claimed, config)) = claiming.inspect_err(|_| edge.unsent.keep(scope, ticket))? else {
             break;
-        }
-        let config = edge.configs.reload(scope).await?;
+        };
         let config = &config;
         let settled: Vec<Result<Option<bool>, DbError>> = stream::iter(claimed)
             .map(|effect| attend(edge, scope, config, effect))
@@ -92,6 +97,20 @@ pub async fn send_due(edge: &Edge, scope: &Scope) -> Result<Sent, DbError> {
         }
     }
     Ok(total)
+}
+
+/// Claims what is due, with the set-up it is sent by; nothing if nothing is due.
+async fn claim(
+    edge: &Edge,
+    scope: &Scope,
+    ticket: Ticket,
+) -> Result<Option<(Vec<Claimed>, Arc<Config>)>, DbError> {
+    let claimed = queue::claim(edge, scope, ticket).await?;
+    if claimed.is_empty() {
+        return Ok(None);
+    }
+    let config = edge.configs.reload(scope).await?;
+    Ok(Some((claimed, config)))
 }
 
 /// Sends one effect or looks for it; whether it is known to have reached its channel, where that is known now.

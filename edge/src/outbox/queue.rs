@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use roost_shared::{EffectId, IntegrationId, RunId, UnixMillis, effect::Effect};
 
+use super::unsent::Ticket;
 use crate::{
     db::{DbError, Row, Scope, Statement},
     edge::Edge,
@@ -97,7 +98,7 @@ macro_rules! held {
 
 /// Claims what is due, the first of each stream. What a dead sender left is from then on unknown; what may not be sent
 /// now is put off. However much is due, it looks at little more than it claims.
-pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, DbError> {
+pub(super) async fn claim(edge: &Edge, scope: &Scope, ticket: Ticket) -> Result<Vec<Claimed>, DbError> {
     let now = edge.now();
     let looks = scope
         .read(vec![
@@ -117,7 +118,7 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
     let claim = scope.sql(
         concat!(
             "UPDATE effects SET state = CASE state WHEN 'pending' THEN 'sending' ELSE 'unknown' END, \
-             attempts = attempts + (state = 'pending'), \
+             attempts = attempts + (state = 'pending'), claim = CASE state WHEN 'pending' THEN ?6 END, \
              looks = CASE state WHEN 'sending' THEN 1 WHEN 'unknown' THEN looks + 1 ELSE looks END, \
              missed = CASE state WHEN 'sending' THEN 0 ELSE missed END, \
              code = CASE state WHEN 'sending' THEN ?5 ELSE code END, \
@@ -133,9 +134,10 @@ pub(super) async fn claim(edge: &Edge, scope: &Scope) -> Result<Vec<Claimed>, Db
         ),
         [
             now.into(),
-            (now + edge.settings.send_within).into(),
+            ticket.until.into(),
             CLAIM_LIMIT.into(),
             SENDER_DIED.into(),
+            ticket.number.into(),
         ],
     );
     let put_off = scope.sql(
