@@ -19,8 +19,8 @@ const TOP: f64 = 20.0;
 const BOTTOM: f64 = 40.0;
 /// The most that the smaller axis holds.
 const LEAST_TOP: f64 = 4.5;
-const COLOURS: [&str; 8] = [
-    "#0b6e99", "#c05621", "#2f855a", "#805ad5", "#b83280", "#4a5568", "#975a16", "#c53030",
+const COLOURS: [&str; 7] = [
+    "#0b6e99", "#c05621", "#2f855a", "#805ad5", "#b83280", "#4a5568", "#975a16",
 ];
 
 /// The picture as SVG.

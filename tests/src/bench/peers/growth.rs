@@ -83,7 +83,7 @@ impl Curve {
         self.points.into_iter().map(entry).collect()
     }
 
-    /// Every figure of it, as a line.
+    /// What an ack and a turn take, as lines.
     fn lines(&self) -> Vec<Line> {
         let kinds = self.points.first().and_then(|(_, samples)| samples.first());
         let line = |(kind, _): &(Kind, f64)| Line {
@@ -97,7 +97,7 @@ impl Curve {
         kinds
             .into_iter()
             .flatten()
-            .filter(|(kind, _)| *kind != ACK_P99)
+            .filter(|(kind, _)| ![ACK_P99, BARE].contains(kind))
             .map(line)
             .collect()
     }
