@@ -14,6 +14,8 @@ use std::{
 
 use futures::future::join_all;
 use roost_edge::db::{Database, DbError, Mode, Statement, Value, embedded::EmbeddedDatabase};
+#[cfg(target_os = "linux")]
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 const WRITERS: i64 = 200;
 
@@ -49,9 +51,26 @@ async fn a_batch_that_fails_half_way_leaves_no_trace_and_harms_no_other() {
     assert_eq!(rows[0][0].0, [Value::Integer(2 * kept), Value::Integer(kept)]);
 }
 
-/// Readers look all the time, and writers never pause.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_begun_anew_under_writers_and_readers() {
+    begin_anew_twice().await;
+}
+
+/// As sandboxes do that know few calls. The filter holds for this thread and those that it starts.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_begun_anew_where_the_system_refuses_to_write_back() {
+    let refused = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let rules = [(libc::SYS_sync_file_range, Vec::new())].into();
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&filter).unwrap();
+    begin_anew_twice().await;
+}
+
+/// Readers look all the time, and writers never pause.
+async fn begin_anew_twice() {
     let directory = tempfile::tempdir().unwrap();
     let database = Arc::new(EmbeddedDatabase::open(&directory.path().join("roost.db")).unwrap());
     let create = "CREATE TABLE things (id INTEGER PRIMARY KEY, whole BLOB)";

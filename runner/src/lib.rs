@@ -1,5 +1,7 @@
 //! The runner: sprites, tools, models and the loop that drives runs with them.
 
+#![forbid(unsafe_code)]
+
 pub mod all_in_one;
 pub mod api_client;
 pub mod brain;

@@ -3,6 +3,8 @@
 //! Nothing here does I/O or reads a clock, so the same code runs in the native edge, in a Worker, in a Spin
 //! component and in the runner, and the state machine can be tested exhaustively.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod effect;
 pub mod event;

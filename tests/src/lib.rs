@@ -2,6 +2,7 @@
 //!
 //! Invariant: a process that a test started does not outlive the test, and its log is printed when the test fails.
 
+#![forbid(unsafe_code)]
 // This crate is tests all through; a broken expectation here is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

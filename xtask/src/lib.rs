@@ -3,6 +3,8 @@
 //! Invariant: nothing here runs in production, and nothing here needs to be installed by hand; whatever a
 //! command needs beyond cargo, a C and C++ compiler, python3 and node is in [`items::ITEMS`] or [`peers::PEERS`].
 
+#![forbid(unsafe_code)]
+
 pub mod architecture;
 pub mod bench;
 pub mod browser;

@@ -1,5 +1,7 @@
 //! The command line of the developer's tools: `cargo xtask …`.
 
+#![forbid(unsafe_code)]
+
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,7 +8,6 @@
 
 use std::{
     fs::File,
-    io,
     mem::ManuallyDrop,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -84,7 +83,6 @@ const PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PR
 pub(super) struct Copier {
     connection: Connection,
     pin: Connection,
-    pinned: bool,
     /// Never closed: with any handle on the file that a process closes, the system takes all of SQLite's locks away.
     file: ManuallyDrop<File>,
 }
@@ -95,8 +93,9 @@ impl Copier {
         Ok(Self {
             connection: Connection::open(path, PRAGMAS)?,
             pin: Connection::open(path, PRAGMAS)?,
-            pinned: false,
-            file: ManuallyDrop::new(File::open(path).map_err(unavailable)?),
+            file: ManuallyDrop::new(
+                File::open(path).map_err(|error| DbError::Unavailable(error.to_string()))?,
+            ),
         })
     }
 
@@ -106,7 +105,7 @@ impl Copier {
             thread::sleep(COPY_EVERY);
             let long = match log.grown.swap(false, Ordering::AcqRel) {
                 true => self.copy(),
-                false if self.pinned => self.copy_rest(),
+                false if self.is_pinned() => self.copy_rest(),
                 false => continue,
             };
             match long {
@@ -119,13 +118,13 @@ impl Copier {
     /// Copies the log up to the pin and pins it anew; of a long one also what came meanwhile, until that is little. Whether it
     /// is long, and all of it but the last commits was copied.
     fn copy(&mut self) -> Result<bool, DbError> {
-        if !self.pinned {
+        if !self.is_pinned() {
             return self.pin().map(|()| false);
         }
         let mut before = Copied::default();
         for _ in 0..PASSES {
             let copied = checkpoint(&mut self.connection)?;
-            write_back(&self.file).map_err(unavailable)?;
+            write_back(&self.file);
             self.unpin()?;
             // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
             if copied.pages <= LONG_LOG || copied.of_them < before.pages {
@@ -146,21 +145,19 @@ impl Copier {
         checkpoint(&mut self.connection).map(|_| false)
     }
 
+    fn is_pinned(&self) -> bool {
+        !self.pin.is_autocommit()
+    }
+
     fn pin(&mut self) -> Result<(), DbError> {
         self.pin.run("BEGIN")?;
-        self.pinned = true;
         self.pin.run("SELECT 1 FROM sqlite_schema LIMIT 1")
     }
 
     fn unpin(&mut self) -> Result<(), DbError> {
-        if self.pinned {
+        if self.is_pinned() {
             self.pin.run("COMMIT")?;
-            self.pinned = false;
         }
         Ok(())
     }
-}
-
-fn unavailable(error: io::Error) -> DbError {
-    DbError::Unavailable(error.to_string())
 }
