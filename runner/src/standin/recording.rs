@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, body::Body, response::Response, serve::ListenerExt};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// A list, oldest first, of which only the latest are kept.
+/// A list, oldest first, of which the latest are kept, and at most as many before them.
 #[derive(Debug)]
 pub(super) struct Recording<T> {
     items: Mutex<Vec<T>>,
@@ -21,7 +21,7 @@ pub(super) struct Recording<T> {
 }
 
 impl<T: Clone> Recording<T> {
-    /// An empty list that keeps so many.
+    /// An empty list that keeps so many at least.
     pub(super) fn of_the_last(kept: usize) -> Self {
         Self {
             items: Mutex::default(),
@@ -35,7 +35,7 @@ impl<T: Clone> Recording<T> {
         self.push_unless(|_| None, |_| item);
     }
 
-    /// Adds what `make` makes, given how many there are, unless `known` finds that it is there; gives it, and whether it is
+    /// Adds what `make` makes, given how many there have been, unless `known` finds that it is there; gives it, and whether it is
     /// new.
     pub(super) fn push_unless(
         &self,
@@ -46,12 +46,12 @@ impl<T: Clone> Recording<T> {
         if let Some(known) = known(&items) {
             return (known, Novelty::Known);
         }
-        let item = make(items.len());
-        if items.len() == self.kept {
-            items.remove(0);
+        let item = make(*self.count.borrow());
+        // Half of them at a time: one by one, each would move all the others.
+        if items.len() >= 2 * self.kept {
+            items.drain(..self.kept);
         }
         items.push(item.clone());
-        drop(items);
         self.count.send_modify(|count| *count += 1);
         (item, Novelty::New)
     }
