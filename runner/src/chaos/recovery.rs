@@ -55,9 +55,9 @@ impl Spans {
 /// How long recoveries took.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Recovery {
-    /// Runner killed → its run asks the model again, while edge and database were whole.
+    /// Runner killed → its run asks the model again, while edge and database were whole. Runs that are held back don't count.
     pub killed_seen: Spans,
-    /// The same, whatever else was broken.
+    /// The same, whatever else was broken, the next runner included.
     pub killed: Spans,
     /// Runner killed → its run is leased again, while edge and database were whole.
     pub leased_seen: Spans,
@@ -81,9 +81,9 @@ pub fn measure(history: &History) -> Recovery {
                         let spans = if is_held_back { &mut held_back } else { &mut leased };
                         spans.push(at - struck.at);
                     }
-                    if let Some(at) = next_call(history, told, struck.at) {
+                    if let Some(at) = next_call(history, told, struck.at).filter(|_| !is_held_back) {
                         all.push(at - struck.at);
-                        if !is_held_back && is_seen(history, struck.at..=at) {
+                        if is_seen(history, struck.at..=at) {
                             seen.push(at - struck.at);
                         }
                     }

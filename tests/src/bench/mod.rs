@@ -4,6 +4,7 @@ pub mod ack;
 mod crew;
 pub mod dispatch;
 pub mod load;
+mod model;
 pub mod peers;
 mod plenty;
 mod process;

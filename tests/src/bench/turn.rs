@@ -11,12 +11,11 @@ use roost_edge::auth::token::Audience;
 use roost_runner::{
     brain::{Brain, BrainConfig},
     edge_client::EdgeClient,
-    model::{Api, Gateway, ModelConfig, ModelRequest},
+    model::{Gateway, ModelRequest},
     sprite::{
         Sprites,
         host::{self, HostConfig},
     },
-    standin::model::{ModelServer, Script, Turn},
     tool::{Tool, ToolContext, ToolOutput, Tools},
     worker::{Worker, WorkerConfig},
 };
@@ -27,7 +26,13 @@ use roost_shared::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{load::Outcome, machine, ms, subject::Subject};
+use super::{
+    load::Outcome,
+    machine,
+    model::{QuickModel, Says},
+    ms,
+    subject::Subject,
+};
 
 pub(super) const TURNS: usize = 20;
 const RUNS: u32 = 100;
@@ -98,19 +103,19 @@ pub(super) async fn measure(warm_up: u32, runs: u32) -> Measured {
 
 /// Drives one run per number, one after the other; the time of the first ones does not count.
 pub(super) async fn drive(subject: &Subject, warm_up: Range<u32>, counted: Range<u32>) -> Driven {
-    let script = Script::by(|asked| match asked.position {
-        position if position < TURNS - 1 => Turn::call("noop", json!({})),
-        _ => Turn::say("Done."),
-    });
-    let model = ModelServer::start(script).await.expect("a model");
+    let model = QuickModel::start(|asked| match asked.position {
+        position if position < TURNS - 1 => Says::Noop,
+        _ => Says::Done,
+    })
+    .await;
     let bare = bare_call(&model, 0).await;
-    let asked_before = model.requests().len();
+    let asked_before = model.asked();
     let _crew = crew(subject, &model, Tools::new().with(Noop));
     let mut turns = Vec::new();
     for (place, number) in warm_up.clone().chain(counted.clone()).enumerate() {
         subject.say(number..number + 1, "@roost go").await;
         let first = asked_before + place * TURNS + 1;
-        let wait = |count| tokio::time::timeout(Duration::from_secs(20), model.received(count));
+        let wait = |count| tokio::time::timeout(Duration::from_secs(20), model.asked_times(count));
         wait(first).await.expect("the first turn");
         let began = Instant::now();
         wait(first + TURNS - 1).await.expect("the last turn");
@@ -124,8 +129,8 @@ pub(super) async fn drive(subject: &Subject, warm_up: Range<u32>, counted: Range
 }
 
 /// What the model alone takes, with a conversation of medium length and so many turns more.
-pub(super) async fn bare_call(model: &ModelServer, turns: usize) -> Duration {
-    let gateway = Gateway::new(&models(model)).expect("a gateway");
+pub(super) async fn bare_call(model: &QuickModel, turns: usize) -> Duration {
+    let gateway = Gateway::new(&model.config()).expect("a gateway");
     let said = |role, block| Message {
         role,
         blocks: vec![block],
@@ -133,7 +138,7 @@ pub(super) async fn bare_call(model: &ModelServer, turns: usize) -> Duration {
     let text = "x".repeat(2_000);
     let mut messages = vec![said(Role::User, Block::Text { text }).into()];
     for turn in 0..turns {
-        let (id, name) = (format!("call_{turn}_0"), "noop".to_owned());
+        let (id, name) = (format!("call_{turn}"), "noop".to_owned());
         let result = ToolResult {
             call: id.clone(),
             text: "nothing".into(),
@@ -168,16 +173,8 @@ pub(super) async fn bare_call(model: &ModelServer, turns: usize) -> Duration {
     latencies[latencies.len() / 2]
 }
 
-fn models(model: &ModelServer) -> ModelConfig {
-    let mut models = ModelConfig::default();
-    models
-        .providers
-        .insert("scripted".into(), model.provider(Api::Anthropic));
-    models
-}
-
 /// A worker on the subject, with nothing but these tools; it works until this is dropped.
-pub(super) fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> JoinSet<()> {
+pub(super) fn crew(subject: &Subject, model: &QuickModel, tools: Tools) -> JoinSet<()> {
     let token = subject
         .office
         .token(Audience::Runner, "bench", Duration::from_secs(3600));
@@ -186,7 +183,7 @@ pub(super) fn crew(subject: &Subject, model: &ModelServer, tools: Tools) -> Join
         &format!("http://{}", subject.address),
         &token,
     );
-    let gateway = Gateway::new(&models(model)).expect("a gateway");
+    let gateway = Gateway::new(&model.config()).expect("a gateway");
     let mut crew = JoinSet::new();
     crew.spawn(async move {
         let directory = tempfile::tempdir().expect("a directory");

@@ -7,12 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roost_runner::standin::model::{Asked, Script, Turn};
+use memchr::memmem;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
     sync::watch,
 };
+
+use crate::bench::model::{Asked, QuickModel, Says};
 
 /// What has arrived; cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ impl Arrivals {
                     let mut lines = BufReader::new(stream).lines();
                     while let Ok(Some(line)) = lines.next_line().await {
                         if let Some(id) = number(&line) {
-                            told.note(id);
+                            told.note(id, Instant::now());
                         }
                     }
                 });
@@ -54,20 +56,20 @@ impl Arrivals {
     }
 
     /// A model that says one word and notes which event it was asked about.
-    pub(in crate::bench) fn script(&self) -> Script {
+    pub(in crate::bench) async fn model(&self) -> QuickModel {
         let told = self.clone();
-        Script::by(move |asked| {
+        QuickModel::start(move |asked| {
             if let Some(id) = asked_about(asked) {
-                told.note(id);
+                told.note(id, asked.at);
             }
-            Turn::say("Done.")
+            Says::Done
         })
+        .await
     }
 
-    fn note(&self, id: u64) {
-        let now = Instant::now();
+    fn note(&self, id: u64, at: Instant) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.entry(id).or_insert(now);
+        seen.entry(id).or_insert(at);
         let count = seen.len();
         drop(seen);
         self.count.send_replace(count);
@@ -115,10 +117,10 @@ fn number(line: &str) -> Option<u64> {
 
 /// The event's number in the text of the conversation, `event-17`.
 fn asked_about(asked: &Asked<'_>) -> Option<u64> {
-    let text = asked.last_text();
-    let (_, rest) = text.split_once("event-")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+    const NAME: &[u8] = b"event-";
+    let rest = &asked.body[memmem::rfind(asked.body, NAME)? + NAME.len()..];
+    let digits = rest.split(|byte| !byte.is_ascii_digit()).next()?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

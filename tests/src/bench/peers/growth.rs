@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roost_runner::{
-    standin::model::{ModelServer, Script, Turn},
-    tool::Tools,
-};
-use serde_json::json;
+use roost_runner::tool::Tools;
 
 use super::{
     attempt::guarded,
@@ -20,6 +16,7 @@ use super::{
 use crate::bench::{
     crew::Crew,
     load::{self, Pace},
+    model::{QuickModel, Says},
     plenty::{self, Plenty},
     subject::Subject,
     turn::{self, Noop},
@@ -152,10 +149,8 @@ async fn curves() -> Result<Vec<Curve>, String> {
 
 /// One run from webhook to reply, as the pattern of all the others.
 async fn complete_one(subject: &Subject) {
-    let model = ModelServer::start(Script::by(|_| Turn::say("Done.")))
-        .await
-        .expect("a model");
-    let _crew = Crew::start("pattern", 1, &subject.address, &subject.office, &model.url()).await;
+    let model = QuickModel::start(|_| Says::Done).await;
+    let _crew = Crew::start("pattern", 1, &subject.address, &subject.office, model.url()).await;
     subject.say(1..2, "@roost hello").await;
     let open = "SELECT (SELECT count(*) FROM runs WHERE workspace_id = ?1 AND phase <> 'completed') \
                 + (SELECT count(*) FROM effects WHERE workspace_id = ?1 AND state <> 'sent')";
@@ -202,18 +197,14 @@ async fn turns() -> Result<Curve, String> {
     Plenty::without_limits(&subject.office).await;
     let asked: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let note = Arc::clone(&asked);
-    let script = Script::by(move |asked| {
-        note.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Instant::now());
+    let model = QuickModel::start(move |asked| {
+        note.lock().unwrap_or_else(PoisonError::into_inner).push(asked.at);
         match asked.position {
-            position if position <= longest + 1 => Turn::call("noop", json!({"n": position})),
-            _ => Turn::say("Done."),
+            position if position <= longest + 1 => Says::Noop,
+            _ => Says::Done,
         }
-    });
-    let model = ModelServer::start(script)
-        .await
-        .map_err(|error| error.to_string())?;
+    })
+    .await;
     let _crew = turn::crew(&subject, &model, Tools::new().with(Noop));
     for number in 1..=u32::try_from(TIMES).expect("small") {
         // Right before what they are a part of: a machine is not equally fast at all times.
@@ -222,9 +213,9 @@ async fn turns() -> Result<Curve, String> {
             bare.push(turn::bare_call(&model, size).await);
         }
         asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let all = model.requests().len() + longest + 3;
+        let all = model.asked() + longest + 3;
         subject.say(number..number + 1, "@roost go").await;
-        tokio::time::timeout(PATIENCE, model.received(all))
+        tokio::time::timeout(PATIENCE, model.asked_times(all))
             .await
             .map_err(|_| format!("a run of {longest} turns took more than {} s", PATIENCE.as_secs()))?;
         let at = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();

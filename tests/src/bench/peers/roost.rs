@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use roost_edge::host::native::DatabaseAddress;
-use roost_runner::{fixture::Signed, standin::model::ModelServer};
+use roost_runner::fixture::Signed;
 
 use super::{arrivals::Arrivals, intake::Intake};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     bench::{
         crew::Crew,
         load,
+        model::QuickModel,
         subject::{Subject, channel},
     },
     office::{Channels, MASTER_KEY, Office},
@@ -44,7 +45,7 @@ impl Host {
 pub(in crate::bench) struct Roost {
     address: String,
     edge: Edge,
-    _model: Option<ModelServer>,
+    _model: Option<QuickModel>,
     crew: Option<Crew>,
 }
 
@@ -103,8 +104,8 @@ impl Roost {
         let address = url.trim_start_matches("http://").to_owned();
         let (mut model, mut crew) = (None, None);
         if let Some(arrivals) = arrivals {
-            let started = ModelServer::start(arrivals.script()).await.expect("a model");
-            crew = Some(Crew::start("bench", SLOTS, &address, edge.office(), &started.url()).await);
+            let started = arrivals.model().await;
+            crew = Some(Crew::start("bench", SLOTS, &address, edge.office(), started.url()).await);
             model = Some(started);
         }
         Self {
