@@ -16,8 +16,8 @@ use super::{
     Chaos, Progress,
     chance::Chance,
     link::Link,
-    part::Part,
-    stage::{Shared, Stage},
+    part::{Part, Shared},
+    stage::Stage,
 };
 use crate::{cli::Failure, clock};
 

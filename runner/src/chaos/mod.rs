@@ -14,6 +14,7 @@ mod history;
 mod link;
 mod offender;
 mod part;
+mod plan;
 mod points;
 mod recovery;
 mod report;
@@ -30,9 +31,9 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 pub use check::{Counts, Kind, Offence};
+pub use plan::DatabaseServer;
 pub use points::{Death, Walk, walk};
 pub use report::{Report, Setting};
-pub use stage::DatabaseServer;
 
 use crate::{cli::Failure, sprite::host::Isolation};
 use chance::Chance;

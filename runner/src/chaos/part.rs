@@ -9,6 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
     process::{Child, Command},
+    sync::Mutex,
     time::timeout,
 };
 
@@ -60,6 +62,9 @@ pub struct Part {
     starts: u32,
     crashes: u32,
 }
+
+/// A part, for whoever needs it next.
+pub type Shared = Arc<Mutex<Part>>;
 
 impl Part {
     /// A part that is not started yet; what it says goes to a file in `logs`.

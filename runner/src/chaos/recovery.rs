@@ -65,6 +65,8 @@ pub struct Recovery {
     pub held_back: Spans,
     /// Runner stopped → its run is leased again: nothing closes, so the lease has to run out.
     pub stopped: Spans,
+    /// Runner shuts down and gives its run back → it is leased again, while edge and database were whole.
+    pub given_back: Spans,
 }
 
 /// Measures them.
@@ -105,7 +107,24 @@ pub fn measure(history: &History) -> Recovery {
         leased_seen: Spans::of(leased),
         held_back: Spans::of(held_back),
         stopped: Spans::of(stopped),
+        given_back: Spans::of(given_back(history).collect()),
     }
+}
+
+/// How long each run waited that was given back. One that was told to pause meanwhile is a person's to resume.
+fn given_back(history: &History) -> impl Iterator<Item = i64> {
+    let pairs = history.runs.iter().flat_map(|told| told.journal.windows(2));
+    let spans = pairs.filter_map(|pair| match pair {
+        [back, again] => {
+            let is_handed_on = matches!(back.body, EventBody::Released { .. })
+                && matches!(again.body, EventBody::Leased { .. });
+            is_handed_on.then_some(back.at.0..=again.at.0)
+        }
+        _ => None,
+    });
+    spans
+        .filter(|span| is_seen(history, span.clone()))
+        .map(|span| span.end() - span.start())
 }
 
 /// The lease a run was under at a moment.

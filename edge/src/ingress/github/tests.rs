@@ -1,11 +1,15 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
-use roost_shared::UnixMillis;
+use roost_shared::{
+    UnixMillis,
+    event::Change,
+    work::{GithubSubject, ReplyTo, Trust},
+};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ingress::{mutation::damaged, signature::sign};
+use crate::ingress::{channel::Heard, mutation::damaged, signature::sign};
 
 fn settings() -> GithubSettings {
     GithubSettings {
