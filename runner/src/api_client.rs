@@ -2,6 +2,8 @@
 //!
 //! Invariant: a request is made once, unless its maker says for how long an edge may be away.
 
+mod follow;
+
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};

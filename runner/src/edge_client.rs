@@ -217,7 +217,8 @@ pub(crate) async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Resu
     understood(&response.bytes().await.map_err(unavailable)?)
 }
 
-fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, EdgeError> {
+/// What an answer says.
+pub(crate) fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, EdgeError> {
     serde_json::from_slice(body).map_err(|error| {
         EdgeError::Refused(Problem::new(
             "answer_malformed",

@@ -18,6 +18,7 @@ pub mod node;
 mod random;
 mod reason;
 pub mod sprite;
+mod sse;
 pub mod standin;
 pub mod tool;
 pub mod worker;

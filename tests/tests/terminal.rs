@@ -13,30 +13,30 @@ use roost_runner::{fixture::Fixture, standin::telegram::TelegramFault};
 use roost_shared::wire::PollResponse;
 use roost_tests::{desk::Desk, office::MASTER_KEY, roost_binary};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// A terminal of somebody who has the edge's master key.
 struct Terminal<'a>(&'a Desk);
 
 impl Terminal<'_> {
     async fn roost(&self, line: &str) -> Output {
+        self.begins(line).await.unwrap()
+    }
+
+    /// A command that goes on beside the others.
+    fn begins(&self, line: &str) -> JoinHandle<Output> {
         let mut command = Command::new(roost_binary());
         command
             .args(line.split_whitespace())
             .env_clear()
             .env("ROOST_EDGE_URL", &self.0.url)
             .env("ROOST_MASTER_KEY", MASTER_KEY);
-        tokio::task::spawn_blocking(move || command.output())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::task::spawn_blocking(move || command.output().unwrap())
     }
 
     /// What a command prints that goes well.
     async fn said(&self, line: &str) -> String {
-        let output = self.roost(line).await;
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {error}");
-        String::from_utf8(output.stdout).unwrap()
+        said(line, &self.roost(line).await)
     }
 
     async fn json(&self, line: &str) -> Value {
@@ -51,6 +51,20 @@ impl Terminal<'_> {
         let of = |key| said["error"][key].as_str().unwrap().to_owned();
         (of("code"), of("message"))
     }
+}
+
+/// What a command printed that went well.
+fn said(line: &str, output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {error}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The word of a line of a journal that begins an event, after its seq and its time.
+fn word_of_an_event(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let is_event = line.starts_with("  ") && words.next()?.parse::<u64>().is_ok();
+    line.get(20..)?.split_whitespace().next().filter(|_| is_event)
 }
 
 /// As a runner, takes the run that waits, and writes events into its journal.
@@ -92,6 +106,7 @@ async fn runs_are_seen_paused_answered_tried_again_and_cancelled() {
         "{shown}"
     );
     terminal.said(&format!("runs resume {run}")).await;
+    let followed = terminal.begins(&format!("runs follow {run}"));
 
     // What an agent asks may be anything, an escape sequence too.
     let question =
@@ -132,6 +147,15 @@ async fn runs_are_seen_paused_answered_tried_again_and_cancelled() {
         &json!([{ "type": "failed", "code": "model_key_refused", "message": "Set a valid key." }]),
     )
     .await;
+    let followed = said("runs follow", &followed.await.unwrap());
+    let events: Vec<&str> = followed.lines().filter_map(word_of_an_event).collect();
+    assert_eq!(
+        events.join(" "),
+        "opened paused resumed leased model starts asked resumed leased failed",
+        "{followed}"
+    );
+    let lines = terminal.said(&format!("runs follow {run} --json")).await;
+    assert_eq!(lines.lines().count(), events.len(), "{lines}");
     let shown = terminal.json(&format!("runs show {run}")).await;
     assert_eq!(shown["phase"], "failed");
     assert_eq!(shown["journal"][0]["type"], "opened");
@@ -143,6 +167,10 @@ async fn runs_are_seen_paused_answered_tried_again_and_cancelled() {
     assert_eq!(
         terminal.refused(&format!("runs cancel {run}")).await.0,
         "run_ended"
+    );
+    assert_eq!(
+        terminal.refused("runs follow 01J9ZD6M5N0000000000000000").await.0,
+        "not_found"
     );
 
     desk.say(&desk.url, Fixture::GithubIssueComment, 2).await;

@@ -44,8 +44,13 @@ pub(super) struct EdgeArgs {
 }
 
 impl EdgeArgs {
-    /// A client of that edge.
+    /// A client of that edge, for somebody who can ask again themselves.
     pub(super) fn client(&self) -> Result<ApiClient, Failure> {
+        self.client_with(Patience::ONCE)
+    }
+
+    /// A client of that edge that waits so long for it.
+    pub(super) fn client_with(&self, patience: Patience) -> Result<ApiClient, Failure> {
         let mut config = self.place.config()?;
         self.key.clone().lay_over(&mut config);
         let data = self.place.data().ok();
@@ -68,7 +73,12 @@ impl EdgeArgs {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| Failure::failed("no_http_client", error))?;
-        Ok(ApiClient::new(http, &url, token, Patience::ONCE))
+        Ok(ApiClient::new(http, &url, token, patience))
+    }
+
+    /// Whether its clients are given a token of their own, good for minutes.
+    pub(super) fn makes_tokens(&self) -> bool {
+        self.token.is_none()
     }
 }
 

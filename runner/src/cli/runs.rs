@@ -3,9 +3,12 @@
 mod journal;
 mod show;
 
+use std::time::{Duration, Instant};
+
 use clap::{Subcommand, builder::PossibleValuesParser};
 use roost_shared::{
     RunId,
+    event::Event,
     question::Choice,
     run::Phase,
     text::{ago, line, plain},
@@ -19,7 +22,20 @@ use super::{
     table::table,
     views::{Run, RunDetail},
 };
-use crate::{all_in_one::runtime, api_client::ApiClient, clock, edge_client::EdgeError};
+use crate::{
+    all_in_one::runtime,
+    api_client::{ApiClient, Patience},
+    clock,
+    edge_client::EdgeError,
+};
+
+/// Who follows a run waits so long for an edge that is away.
+const WAITS: Patience = Patience {
+    away: Duration::from_secs(60),
+    ..Patience::ONCE
+};
+/// A token that is refused later than this was good at first.
+const ACCEPTED: Duration = Duration::from_secs(60);
 
 /// See runs, and cancel, pause, resume or answer them
 ///
@@ -30,6 +46,7 @@ use crate::{all_in_one::runtime, api_client::ApiClient, clock, edge_client::Edge
     after_help = "Examples:
   roost runs --data ./roost-data --phase waiting
   roost runs show 01J9ZD6M5N0000000000000000
+  roost runs follow 01J9ZD6M5N0000000000000000
   roost runs answer 01J9ZD6M5N0000000000000000 done
   roost runs --edge https://roost.example --json | jq -r '.items[].id'"
 )]
@@ -46,6 +63,10 @@ enum Verb {
     List(List),
     /// Show one: where it stands and why, what was sent, its journal
     Show(One),
+    /// Show one's journal as it grows, until the run has ended
+    ///
+    /// With --json an event per line. Ends with Ctrl-C, too; the run goes on.
+    Follow(One),
     /// End one; what it has not heard becomes a run after it
     Cancel(One),
     /// Pause one once it has finished its step, until it is resumed
@@ -105,7 +126,13 @@ impl Args {
         let output = match &self.verb {
             None => self.list.page.output,
             Some(Verb::List(list)) => list.page.output,
-            Some(Verb::Show(one) | Verb::Cancel(one) | Verb::Pause(one) | Verb::Resume(one)) => one.output,
+            Some(
+                Verb::Show(one)
+                | Verb::Follow(one)
+                | Verb::Cancel(one)
+                | Verb::Pause(one)
+                | Verb::Resume(one),
+            ) => one.output,
             Some(Verb::Answer(answer)) => answer.output,
         };
         output.format()
@@ -117,6 +144,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         match args.verb.unwrap_or(Verb::List(args.list)) {
             Verb::List(which) => list(which).await,
             Verb::Show(one) => show(one).await,
+            Verb::Follow(one) => follow(one).await,
             Verb::Cancel(one) => control(one, "cancel").await,
             Verb::Pause(one) => control(one, "pause").await,
             Verb::Resume(one) => control(one, "resume").await,
@@ -166,6 +194,25 @@ async fn show(one: One) -> Result<(), Failure> {
     data["journal"] = json!(journal);
     one.output.format().show(&data, &show::page(&detail, &journal));
     Ok(())
+}
+
+async fn follow(one: One) -> Result<(), Failure> {
+    let format = one.output.format();
+    let (mut writer, mut next) = (journal::Writer::default(), 0);
+    loop {
+        let client = one.edge.client_with(WAITS)?;
+        let began = Instant::now();
+        let tell = |event: Event| format.show(&event, &writer.lines(&event));
+        match client.follow(one.run, &mut next, tell).await {
+            Ok(()) => return Ok(()),
+            // It was accepted, and is too old by now.
+            Err(EdgeError::Refused(problem))
+                if problem.code == "unauthorized"
+                    && one.edge.makes_tokens()
+                    && began.elapsed() > ACCEPTED => {}
+            Err(error) => return Err(of_one(&client, "run", one.run, error)),
+        }
+    }
 }
 
 async fn control(one: One, verb: &str) -> Result<(), Failure> {

@@ -1,11 +1,8 @@
-//! The edge's public API as the demo uses it: set up an agent, follow a journal by server-sent events.
+//! The edge's public API as the demo uses it: set up an agent, follow a journal.
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use http::header::ACCEPT;
-use reqwest::Method;
-use roost_shared::event::Event;
+use roost_shared::{RunId, event::Event};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -13,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::{
     api_client::{ApiClient, Patience},
     cli::Failure,
-    edge_client::{accepted, answer, unavailable},
+    edge_client::answer,
 };
 
 /// The secret that the demo's webhooks are signed with.
@@ -82,46 +79,17 @@ impl Api {
     /// Sends the run's events to `events`, each once and in order, until the run has ended.
     pub(super) async fn follow(
         &self,
-        run: &str,
+        run: RunId,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<(), Failure> {
-        let failed = |error| Failure::edge(self.client.base(), error);
-        let request = self.client.request(Method::GET, &format!("runs/{run}/events"));
-        let asking = request.header(ACCEPT, "text/event-stream").send();
-        let response = asking.await.map_err(unavailable).map_err(failed)?;
-        let response = accepted(response).await.map_err(failed)?;
-        let mut chunks = response.bytes_stream();
-        let mut waiting = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            waiting.extend_from_slice(&chunk.map_err(unavailable).map_err(failed)?);
-            while let Some(end) = waiting.windows(2).position(|pair| pair == b"\n\n") {
-                let message: Vec<u8> = waiting.drain(..end + 2).collect();
-                let Some(data) = data(&message) else { continue };
-                let event = serde_json::from_str(&data).map_err(|error| {
-                    Failure::failed(
-                        "answer_malformed",
-                        format!("the edge sent an event that makes no sense: {error}"),
-                    )
-                })?;
-                // Nobody listens any more when the demo is over.
-                drop(events.send(event));
-            }
-        }
-        Ok(())
+        // Nobody listens any more when the demo is over.
+        let tell = |event| drop(events.send(event));
+        let followed = self.client.follow(run, &mut 0, tell).await;
+        followed.map_err(|error| Failure::edge(self.client.base(), error))
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let posted = self.client.post(path, body).await;
         posted.map_err(|error| Failure::edge(self.client.base(), error))
     }
-}
-
-/// The `data` lines of one message; none in a comment.
-fn data(message: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(message);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
 }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use roost_shared::RunId;
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -166,10 +167,10 @@ impl Watch<'_> {
         );
         let answer = self.api.deliver(webhook).await?;
         let run = run_of(&answer)?;
-        moments.add(Instant::now(), Happening::Stored { run: run.clone() });
+        moments.add(Instant::now(), Happening::Stored { run: run.to_string() });
 
         let (events, mut happens) = mpsc::unbounded_channel();
-        let mut following = std::pin::pin!(self.api.follow(&run, events));
+        let mut following = std::pin::pin!(self.api.follow(run, events));
         let mut followed = false;
         loop {
             tokio::select! {
@@ -193,9 +194,9 @@ impl Watch<'_> {
     }
 }
 
-fn run_of(answer: &Value) -> Result<String, Failure> {
+fn run_of(answer: &Value) -> Result<RunId, Failure> {
     let run = answer["runs"][0].as_str();
-    run.map(str::to_owned).ok_or_else(|| {
+    run.and_then(|run| run.parse().ok()).ok_or_else(|| {
         Failure::failed(
             "demo_failed",
             format!("no run follows from the webhook; the edge answered {answer}"),

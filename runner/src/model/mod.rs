@@ -16,7 +16,6 @@ mod openai;
 pub mod price;
 mod provider;
 mod request;
-mod sse;
 mod stream;
 
 pub use answer::Delta;

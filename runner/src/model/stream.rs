@@ -19,9 +19,11 @@ use super::{
     openai,
     price::Price,
     provider::Provider,
+};
+use crate::{
+    reason::reason,
     sse::{SseEvent, SseParser},
 };
-use crate::reason::reason;
 
 /// A model's answer as it comes. Dropping it ends the call.
 #[derive(Debug)]

@@ -18,23 +18,38 @@ const LINES: usize = 8;
 /// Characters of a line that are shown.
 const WIDTH: usize = 110;
 
-/// The journal: its seq, how long after the run was opened, what happened.
+/// Writes a journal event by event: its seq, how long after the run was opened, what happened.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    opened_at: Option<UnixMillis>,
+    /// The tools' names, by call.
+    calls: HashMap<String, String>,
+    /// What the model said last.
+    last: String,
+}
+
+/// A whole journal.
 pub(super) fn lines(journal: &[Event]) -> String {
-    let opened_at = journal.first().map(|event| event.at).unwrap_or_default();
-    let (mut calls, mut last) = (HashMap::new(), String::new());
-    let mut lines = Vec::new();
-    for event in journal {
+    let mut writer = Writer::default();
+    let lines: Vec<String> = journal.iter().map(|event| writer.lines(event)).collect();
+    lines.join("\n")
+}
+
+impl Writer {
+    /// The next event.
+    pub(super) fn lines(&mut self, event: &Event) -> String {
         if let EventBody::ModelAnswered(answer) = &event.body {
-            last = answer.text();
+            self.last = answer.text();
             for call in answer.tool_calls() {
-                calls.insert(call.id.clone(), call.name.clone());
+                self.calls.insert(call.id.clone(), call.name.clone());
             }
         }
-        let tool = |call: &str| calls.get(call).map_or("a tool", String::as_str).to_owned();
+        let tool = |call: &str| self.calls.get(call).map_or("a tool", String::as_str).to_owned();
+        let opened_at = *self.opened_at.get_or_insert(event.at);
         let after = text::span(event.at.since(opened_at));
         let said = match &event.body {
             // It stands right above.
-            EventBody::Completed { reply: Some(reply) } if *reply == last => {
+            EventBody::Completed { reply: Some(reply) } if *reply == self.last => {
                 "with that as the reply".to_owned()
             }
             _ => said(event, tool),
@@ -42,10 +57,10 @@ pub(super) fn lines(journal: &[Event]) -> String {
         let mut said = said.trim_end().lines();
         let first = said.next().unwrap_or_default();
         let head = format!("{:>6}  {after:>10}  {:<12} {first}", event.seq, word(&event.body));
-        lines.push(head.trim_end().to_owned());
+        let mut lines = vec![head.trim_end().to_owned()];
         lines.extend(said.map(|line| format!("{:33}{line}", "").trim_end().to_owned()));
+        lines.join("\n")
     }
-    lines.join("\n")
 }
 
 /// What kind of thing happened, in a word.

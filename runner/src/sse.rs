@@ -6,20 +6,20 @@ use std::collections::VecDeque;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SseEvent {
+pub(crate) struct SseEvent {
     /// Its name; empty where it has none.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its data lines, joined by newlines.
-    pub(super) data: String,
+    pub(crate) data: String,
 }
 
 /// A line or an event is larger than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
 /// Takes bytes, gives events.
 #[derive(Debug)]
-pub(super) struct SseParser {
+pub(crate) struct SseParser {
     limit: usize,
     line: Vec<u8>,
     /// The last byte was a carriage return: a newline right after it belongs to it.
@@ -31,7 +31,7 @@ pub(super) struct SseParser {
 
 impl SseParser {
     /// A parser that keeps at most `limit` bytes of an event.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             line: Vec::new(),
@@ -44,7 +44,7 @@ impl SseParser {
 
     /// Takes the next bytes and appends the events they complete. An event that the stream's end leaves incomplete never
     /// comes out, as the standard has it.
-    pub(super) fn feed(&mut self, bytes: &[u8], events: &mut VecDeque<SseEvent>) -> Result<(), TooLarge> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], events: &mut VecDeque<SseEvent>) -> Result<(), TooLarge> {
         let mut rest = bytes;
         while let Some((&first, tail)) = rest.split_first() {
             if std::mem::take(&mut self.after_return) && first == b'\n' {
