@@ -8,6 +8,7 @@ mod model;
 pub mod peers;
 mod plenty;
 mod process;
+mod responder;
 pub mod sprites;
 mod subject;
 pub mod turn;

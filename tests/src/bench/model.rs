@@ -1,30 +1,21 @@
-//! A model that takes next to no time, so that what is measured beside it is ours: it counts the answers in a request and gives
-//! the next one in one piece. The stand-in that tests use reads every word and refuses what a provider would.
+//! A model that takes next to no time: it counts the answers in a request and gives the next one in one piece. The stand-in that
+//! tests use reads every word and refuses what a provider would.
 //!
 //! Invariant: an answer depends on its request alone.
 
 use std::time::Instant;
 
-use axum::{
-    Router,
-    body::{self, Body},
-    extract::Request,
-    response::Response,
-    serve::ListenerExt,
-};
-use http::{StatusCode, header};
 use memchr::memmem;
 use roost_runner::model::{Api, ModelConfig, ProviderConfig};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
-const BODY_BYTES: usize = 64 * 1024 * 1024;
+use super::responder::Responder;
 
 /// A running model; ends when dropped.
 pub(super) struct QuickModel {
-    url: String,
+    server: Responder,
     asked: watch::Sender<usize>,
-    server: JoinHandle<()>,
 }
 
 /// What it is asked.
@@ -47,41 +38,30 @@ pub(super) enum Says {
 
 impl QuickModel {
     /// Starts one that answers what `says` decides.
-    pub(super) async fn start(says: impl Fn(&Asked<'_>) -> Says + Clone + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+    pub(super) async fn start(says: impl Fn(&Asked<'_>) -> Says + Send + Sync + 'static) -> Self {
         let asked = watch::Sender::new(0);
         let count = asked.clone();
-        let router = Router::new().fallback(move |request: Request| {
-            let (says, count) = (says.clone(), count.clone());
-            async move {
-                let at = Instant::now();
-                let Ok(body) = body::to_bytes(request.into_body(), BODY_BYTES).await else {
-                    return refusal();
-                };
-                let position = memmem::find_iter(&body, br#""role":"assistant""#).count();
-                let body = &*body;
-                let said = says(&Asked { at, position, body });
-                count.send_modify(|count| *count += 1);
-                answer(&said, position)
-            }
+        let server = Responder::start(move |at, body| {
+            let position = memmem::find_iter(body, br#""role":"assistant""#).count();
+            let said = says(&Asked { at, position, body });
+            count.send_modify(|count| *count += 1);
+            answer(&said, position)
         });
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("the model serves");
-        });
-        Self { url, asked, server }
+        Self {
+            server: server.await,
+            asked,
+        }
     }
 
     /// `http://127.0.0.1:PORT`, as Anthropic's clients want it.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        self.server.url()
     }
 
     /// How a gateway reaches it, as the provider `scripted`.
     pub(super) fn config(&self) -> ModelConfig {
         let mut models = ModelConfig::default();
-        let provider = ProviderConfig::new(Api::Anthropic, Some(self.url.clone()), Some("a key".into()));
+        let provider = ProviderConfig::new(Api::Anthropic, Some(self.url().to_owned()), Some("a key".into()));
         models.providers.insert("scripted".into(), provider);
         models
     }
@@ -98,20 +78,8 @@ impl QuickModel {
     }
 }
 
-impl Drop for QuickModel {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-fn refusal() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
-}
-
 /// The events of an answer, in the order the API sends them.
-fn answer(says: &Says, position: usize) -> Response {
+fn answer(says: &Says, position: usize) -> Vec<u8> {
     let (block, delta, stop) = match says {
         Says::Done => (
             json!({"type": "text", "text": ""}),
@@ -135,10 +103,9 @@ fn answer(says: &Says, position: usize) -> Response {
         json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": usage}),
         json!({"type": "message_stop"}),
     ];
-    let mut response = Response::new(Body::from(events.iter().map(frame).collect::<String>()));
-    let kind = header::HeaderValue::from_static("text/event-stream; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    let body: String = events.iter().map(frame).collect();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncontent-length";
+    format!("{head}: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 fn frame(event: &Value) -> String {

@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use axum::{Json, Router};
-use http::StatusCode;
 use roost_edge::host::native::DatabaseAddress;
 use roost_runner::fixture::{Fixture, Order, Place};
-use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-use super::load::{self, Pace};
+use super::{
+    load::{self, Pace},
+    responder::Responder,
+};
 use crate::{
     RoostProcess,
     office::{Channels, MASTER_KEY, Office, SECRET},
@@ -24,6 +23,7 @@ pub(super) struct Subject {
     /// A look into its database.
     pub(super) office: Office,
     directory: TempDir,
+    _channel: Responder,
 }
 
 impl Subject {
@@ -37,8 +37,8 @@ impl Subject {
         let office = Office::open(&DatabaseAddress::File(database.clone())).await;
         office
             .connect(&Channels {
-                github: channel.clone(),
-                telegram: channel,
+                github: channel.url().to_owned(),
+                telegram: channel.url().to_owned(),
             })
             .await;
         office.employ("roost", "scripted/bench").await;
@@ -62,6 +62,7 @@ impl Subject {
             address,
             office,
             directory,
+            _channel: channel,
         }
     }
 
@@ -106,10 +107,11 @@ impl Subject {
 }
 
 /// A channel that takes everything: acknowledgements have to go somewhere.
-pub(super) async fn channel() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let router = Router::new().fallback(|| async { (StatusCode::CREATED, Json(json!({"id": 1}))) });
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
+pub(super) async fn channel() -> Responder {
+    Responder::start(|_, _| {
+        let answer =
+            "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n{\"id\":1}";
+        answer.into()
+    })
+    .await
 }

@@ -26,9 +26,9 @@ const WARM_UP: usize = 1_000;
 const EVENTS: usize = 36_000;
 const SPAN: Duration = Duration::from_millis(2_500);
 const EFFORT: Effort = Effort {
-    times: 3,
+    times: 5,
     each: Duration::from_secs(45),
-    all: Duration::from_secs(210),
+    all: Duration::from_secs(330),
 };
 /// The text of the comment, so that the whole body has about 8 KB.
 const TEXT: usize = 700;

@@ -12,6 +12,7 @@ use crate::{
         crew::Crew,
         load,
         model::QuickModel,
+        responder::Responder,
         subject::{Subject, channel},
     },
     office::{Channels, MASTER_KEY, Office},
@@ -58,6 +59,7 @@ enum Edge {
 struct Server {
     sqld: Sqld,
     office: Office,
+    _channel: Responder,
 }
 
 impl Server {
@@ -65,11 +67,18 @@ impl Server {
         let sqld = Sqld::start_with(arguments).await;
         let url = sqld.url();
         let office = Office::open(&DatabaseAddress::Server { url, token: None }).await;
-        let github = channel().await;
-        let telegram = github.clone();
-        office.connect(&Channels { github, telegram }).await;
+        let channel = channel().await;
+        let channels = Channels {
+            github: channel.url().to_owned(),
+            telegram: channel.url().to_owned(),
+        };
+        office.connect(&channels).await;
         office.employ("roost", "scripted/bench").await;
-        Self { sqld, office }
+        Self {
+            sqld,
+            office,
+            _channel: channel,
+        }
     }
 }
 
