@@ -83,6 +83,8 @@ const PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PR
 pub(super) struct Copier {
     connection: Connection,
     pin: Connection,
+    /// Pages of the log that were copied before.
+    copied: i64,
     /// Never closed: with any handle on the file that a process closes, the system takes all of SQLite's locks away.
     file: ManuallyDrop<File>,
 }
@@ -93,6 +95,7 @@ impl Copier {
         Ok(Self {
             connection: Connection::open(path, PRAGMAS)?,
             pin: Connection::open(path, PRAGMAS)?,
+            copied: 0,
             file: ManuallyDrop::new(
                 File::open(path).map_err(|error| DbError::Unavailable(error.to_string()))?,
             ),
@@ -124,7 +127,8 @@ impl Copier {
         let mut before = Copied::default();
         for _ in 0..PASSES {
             let copied = checkpoint(&mut self.connection)?;
-            write_back(&self.file);
+            let dirty = self.dirtied(&copied);
+            write_back(&self.file, dirty);
             self.unpin()?;
             // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
             if copied.pages <= LONG_LOG || copied.of_them < before.pages {
@@ -137,6 +141,17 @@ impl Copier {
             before = copied;
         }
         self.unpin().map(|()| true)
+    }
+
+    /// Pages of the file that were written now, at most.
+    fn dirtied(&mut self, copied: &Copied) -> u64 {
+        let before = std::mem::replace(&mut self.copied, copied.of_them);
+        // The log was begun anew where it has less in it.
+        let dirtied = match copied.of_them - before {
+            more @ 0.. => more,
+            _ => copied.of_them,
+        };
+        u64::try_from(dirtied).unwrap_or_default()
     }
 
     /// Nobody writes: copies all of the log, so that it can be begun anew.

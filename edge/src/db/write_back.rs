@@ -5,17 +5,18 @@
 
 use std::{fs::File, io};
 
-/// Slices of a file, at most; and bytes of one, at least. What is dirty is spread over a large file, so that what a slice
-/// has of it goes with the slice's share of the file.
+/// Dirty pages in a slice, on average: they are spread over the file, so that what a slice has of them goes with its share of
+/// it. So few are written in the time of a commit's sync; were they fewer, all would take so long that as many come meanwhile.
+const PAGES: u64 = 32;
+/// Slices of a file, at most.
 const SLICES: u64 = 64;
-const SLICE: u64 = 1 << 20;
 
-/// Writes back what is dirty of the file, and waits for one slice before it begins the next: others' writes and syncs come
+/// Writes back the `dirty` pages of the file, and waits for one slice before it begins the next: others' writes and syncs come
 /// in between. Where the system has no such call (other than Linux), refuses it or fails, the rest is left to the sync, which
 /// hears of a failing disk by itself.
-pub(super) fn write_back(file: &File) {
+pub(super) fn write_back(file: &File, dirty: u64) {
     let end = file.metadata().map_or(0, |file| file.len());
-    let slice = SLICE.max(end.div_ceil(SLICES));
+    let slice = end.div_ceil((dirty / PAGES).clamp(1, SLICES));
     let mut at = 0;
     while at < end && write_slice(file, at, slice).is_ok() {
         at += slice;
