@@ -24,8 +24,9 @@ use crate::reason::reason;
 
 /// How long a request may take beyond the time the edge may hold it.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The edge sends an empty line every 15 s by a presence; after this long without one its connection is taken for dead.
-const SILENCE: Duration = Duration::from_secs(40);
+/// By all that it streams the edge says every 15 s that it is still there; after this long without a word the connection is taken
+/// for dead.
+pub(crate) const SILENCE: Duration = Duration::from_secs(40);
 /// The helper in the sprite waits 20 s for an answer before it asks again.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(18);
 /// Pauses between tries of an append: 50 ms, doubling, at most this.
@@ -204,7 +205,8 @@ pub(crate) fn unavailable(error: reqwest::Error) -> EdgeError {
     }
 }
 
-fn silent() -> EdgeError {
+/// Nothing was heard in time.
+pub(crate) fn silent() -> EdgeError {
     EdgeError::Unavailable {
         reason: "nothing came by its connection".to_owned(),
         retry_after: None,

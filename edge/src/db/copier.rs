@@ -23,7 +23,7 @@ const COPY_EVERY: Duration = Duration::from_millis(50);
 const LONG_LOG: i64 = 8192;
 /// How often a long log is copied in a row, and how few new pages are few enough to leave the rest to the writer.
 const PASSES: u32 = 6;
-const LITTLE: i64 = 128;
+const LITTLE: u64 = 128;
 
 /// What the writer and the thread that copies the log tell each other.
 #[derive(Default)]
@@ -56,7 +56,6 @@ pub(super) fn begin_anew(writer: &mut Connection) -> Result<(), DbError> {
 }
 
 /// How much of the log was copied.
-#[derive(Default)]
 struct Copied {
     /// Pages in the log.
     pages: i64,
@@ -124,34 +123,31 @@ impl Copier {
         if !self.is_pinned() {
             return self.pin().map(|()| false);
         }
-        let mut before = Copied::default();
+        let mut pages_before = 0;
         for _ in 0..PASSES {
             let copied = checkpoint(&mut self.connection)?;
             let dirty = self.dirtied(&copied);
             write_back(&self.file, dirty);
             self.unpin()?;
             // What a reader of an older state keeps from being copied, it keeps from being begun anew as well.
-            if copied.pages <= LONG_LOG || copied.of_them < before.pages {
+            if copied.pages <= LONG_LOG || copied.of_them < pages_before {
                 return self.pin().map(|()| false);
             }
-            if copied.of_them - before.of_them <= LITTLE {
+            if dirty <= LITTLE {
                 return Ok(true);
             }
             self.pin()?;
-            before = copied;
+            pages_before = copied.pages;
         }
         self.unpin().map(|()| true)
     }
 
-    /// Pages of the file that were written now, at most.
+    /// Pages of the log that were copied now: those it has more than before, or all it has if it was begun anew.
     fn dirtied(&mut self, copied: &Copied) -> u64 {
         let before = std::mem::replace(&mut self.copied, copied.of_them);
-        // The log was begun anew where it has less in it.
-        let dirtied = match copied.of_them - before {
-            more @ 0.. => more,
-            _ => copied.of_them,
-        };
-        u64::try_from(dirtied).unwrap_or_default()
+        u64::try_from(copied.of_them - before)
+            .or_else(|_| copied.of_them.try_into())
+            .unwrap_or_default()
     }
 
     /// Nobody writes: copies all of the log, so that it can be begun anew.

@@ -3,7 +3,7 @@
 //! Invariant: each event is told once and in order: a stream that was cut, or that the edge has ended, is asked for again from
 //! the next seq on.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use futures::StreamExt;
 use http::{StatusCode, header::ACCEPT};
@@ -13,14 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{ApiClient, PAUSE};
 use crate::{
-    edge_client::{EdgeError, accepted, unavailable, understood},
+    edge_client::{EdgeError, SILENCE, accepted, silent, unavailable, understood},
     sse::SseParser,
 };
 
 /// Bytes of an event at most: more than the edge takes for one.
 const EVENT: usize = 64 * 1024 * 1024;
-/// The edge says every 15 s that it is still there; after this long without a word the stream is taken for cut.
-const SILENCE: Duration = Duration::from_secs(40);
 
 /// How a stream ended.
 enum End {
@@ -68,7 +66,8 @@ impl ApiClient {
     ) -> Result<End, EdgeError> {
         let request = self.request(Method::GET, &format!("runs/{run}/events?from={next}"));
         let asking = request.header(ACCEPT, "text/event-stream").send();
-        let response = accepted(asking.await.map_err(unavailable)?).await?;
+        let asked = timeout(self.patience.answer, asking).await;
+        let response = accepted(asked.map_err(|_| silent())?.map_err(unavailable)?).await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(End::Over);
         }
@@ -94,7 +93,10 @@ fn too_large() -> EdgeError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use axum::{
         Router,

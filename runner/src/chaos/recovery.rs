@@ -65,7 +65,8 @@ pub struct Recovery {
     pub held_back: Spans,
     /// Runner stopped → its run is leased again: nothing closes, so the lease has to run out.
     pub stopped: Spans,
-    /// Runner shuts down and gives its run back → it is leased again, while edge and database were whole.
+    /// Run given back, by a runner that shuts down or for a poll whose answer was lost → it is leased again, while edge and
+    /// database were whole.
     pub given_back: Spans,
 }
 
@@ -113,18 +114,22 @@ pub fn measure(history: &History) -> Recovery {
 
 /// How long each run waited that was given back. One that was told to pause meanwhile is a person's to resume.
 fn given_back(history: &History) -> impl Iterator<Item = i64> {
-    let pairs = history.runs.iter().flat_map(|told| told.journal.windows(2));
-    let spans = pairs.filter_map(|pair| match pair {
+    let spans = history.runs.iter().flat_map(|told| handed_on(&told.journal));
+    spans
+        .filter(|span| is_seen(history, span.clone()))
+        .map(|span| span.end() - span.start())
+}
+
+/// From each time that a run was given back to the lease that came next.
+fn handed_on(journal: &[Event]) -> impl Iterator<Item = RangeInclusive<i64>> {
+    journal.windows(2).filter_map(|pair| match pair {
         [back, again] => {
             let is_handed_on = matches!(back.body, EventBody::Released { .. })
                 && matches!(again.body, EventBody::Leased { .. });
             is_handed_on.then_some(back.at.0..=again.at.0)
         }
         _ => None,
-    });
-    spans
-        .filter(|span| is_seen(history, span.clone()))
-        .map(|span| span.end() - span.start())
+    })
 }
 
 /// The lease a run was under at a moment.
@@ -269,5 +274,26 @@ mod tests {
         };
         assert_eq!(crashes(vec![one.clone(), released.clone(), two]), Some(0));
         assert_eq!(crashes(vec![one, released]), None);
+    }
+
+    #[test]
+    fn a_hand_over_lasts_from_giving_back_to_the_next_lease() {
+        let released = || EventBody::Released {
+            reason: String::new(),
+        };
+        let by = || "somebody".to_owned();
+        let journal = journal([
+            leased("one"),
+            released(),
+            leased("two"),
+            released(),
+            EventBody::Cancelled {
+                by: by(),
+                reason: None,
+            },
+            EventBody::Resumed { by: by() },
+            leased("three"),
+        ]);
+        assert_eq!(handed_on(&journal).collect::<Vec<_>>(), [1..=2]);
     }
 }

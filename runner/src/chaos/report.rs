@@ -184,10 +184,7 @@ impl Report {
                 &spans(&self.recovery.held_back),
             ),
             row("runner stopped → leased again", &spans(&self.recovery.stopped)),
-            row(
-                "runner shuts down → leased again",
-                &spans(&self.recovery.given_back),
-            ),
+            row("given back → leased again", &spans(&self.recovery.given_back)),
             row("processes that ended by themselves", &self.crashes.to_string()),
             row("LOST", &self.lost.to_string()),
             row("DOUBLED", &self.doubled.to_string()),
